@@ -1,0 +1,93 @@
+// What every kernel asks of its tensors, in one place. The exception types are the ones that Python
+// knows: std::out_of_range arrives as IndexError, std::invalid_argument as ValueError.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace gnnlib {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+
+enum class Reduce { Sum, Mean, Min, Max };
+
+template <typename... Parts>
+std::string message(const Parts&... parts) {
+  std::ostringstream out;
+  (out << ... << parts);
+  return out.str();
+}
+
+template <typename... Parts>
+void require(bool holds, const Parts&... parts) {
+  if (!holds) throw std::invalid_argument(message(parts...));
+}
+
+[[noreturn]] inline void bad_node(const char* end, int64_t value, int64_t size) {
+  throw std::out_of_range(message("`edge_index` must hold ", end, " nodes in [0, ", size, "), got ",
+                                  value,
+                                  value < 0 ? " (a negative id is never a node; was it padding?)"
+                                            : " (does `x` have a row for every node, or is `size` "
+                                              "too small?)"));
+}
+
+inline void require_index(const Tensor& t, const char* name, int64_t dim = 1) {
+  require(t.scalar_type() == ScalarType::Long, "`", name, "` must be int64");
+  require(t.dim() == dim, "`", name, "` must have ", dim, " dimension(s), got ", t.dim());
+}
+
+// A CSR graph as the kernels see it. Its indices were range-checked when it was built.
+struct Csr {
+  const int64_t* rowptr;
+  const int64_t* col;
+  const int64_t* perm;  // position of each grouped edge in the caller's order; null when the same
+  int64_t num_rows;
+  int64_t num_edges;
+
+  int64_t position(int64_t e) const { return perm ? perm[e] : e; }
+};
+
+inline Csr view(const Tensor& rowptr, const Tensor& col, const OptionalTensor& perm) {
+  require_index(rowptr, "rowptr");
+  require_index(col, "col");
+  require(rowptr.numel() > 0, "`rowptr` must have at least one entry");
+  require(rowptr.is_contiguous() && col.is_contiguous(), "`rowptr` and `col` must be contiguous");
+  if (perm) {
+    require_index(*perm, "perm");
+    require(perm->is_contiguous() && perm->numel() == col.numel(),
+            "`perm` must be contiguous with one entry per edge");
+  }
+  return {rowptr.const_data_ptr<int64_t>(), col.const_data_ptr<int64_t>(),
+          perm ? perm->const_data_ptr<int64_t>() : nullptr, rowptr.numel() - 1, col.numel()};
+}
+
+// Features [N, F], made contiguous.
+inline Tensor features(const Tensor& x, const char* name) {
+  require(x.dim() == 2, "`", name, "` must be a matrix [N, F], got ", x.dim(), " dimension(s)");
+  return torch::stable::contiguous(x);
+}
+
+// Another tensor of the features' dtype with `numel` values, made contiguous.
+inline Tensor matching(const Tensor& t, const char* name, const Tensor& x, int64_t numel,
+                       const char* per) {
+  require(t.scalar_type() == x.scalar_type(), "`", name, "` must have the dtype of the features");
+  require(t.numel() == numel, "`", name, "` must have one value per ", per, ", ", numel, ", got ",
+          t.numel());
+  return torch::stable::contiguous(t);
+}
+
+inline OptionalTensor matching(const OptionalTensor& t, const char* name, const Tensor& x,
+                               int64_t numel, const char* per) {
+  return t ? OptionalTensor(matching(*t, name, x, numel, per)) : std::nullopt;
+}
+
+}  // namespace gnnlib

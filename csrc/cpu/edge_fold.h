@@ -1,0 +1,40 @@
+// The loop that all edge kernels share: fold `width` columns into one value per edge.
+//
+// A kernel is an `Op` with
+//   graph, width, acc_t              the edges, the columns, what to accumulate in
+//   void prefetch(e)                 edge e will be wanted soon
+//   U step<U>(acc, row, e, f)        takes the columns from f on of edge e; U is a vector of them, or one
+//   void finish(e, sum)              writes the edge's value
+// Included inside foreach_isa.h, so without a guard.
+
+namespace gnnlib::GNNLIB_ISA {
+
+template <typename Op>
+void fold_edge_range(const Op& op, int64_t row, int64_t begin, int64_t end) {
+  using T = typename Op::acc_t;
+  constexpr int step = lanes<vec<T>, T>;
+  for (int64_t e = begin; e < end; ++e) {
+    if (e + kAhead < op.graph.num_edges) op.prefetch(e + kAhead);
+    // Four sums at a time, so that an addition need not wait for the one before.
+    vec<T> acc[4] = {};
+    int64_t f = 0;
+    for (; f + 4 * step <= op.width; f += 4 * step) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) acc[v] = op.template step<vec<T>>(acc[v], row, e, f + v * step);
+    }
+    for (; f + step <= op.width; f += step) acc[0] = op.template step<vec<T>>(acc[0], row, e, f);
+    T sum = op.width < step ? T(0) : horizontal_sum<T>((acc[0] + acc[1]) + (acc[2] + acc[3]));
+    for (; f < op.width; ++f) sum = op.template step<T>(sum, row, e, f);
+    op.finish(e, sum);
+  }
+}
+
+template <typename Op>
+void fold_edges(const Op& op) {
+  const Schedule schedule(op.graph, op.width);
+  schedule.run(
+      [&](int64_t row, int64_t begin, int64_t end) { fold_edge_range(op, row, begin, end); },
+      [&](int64_t row, int64_t begin, int64_t end, int64_t) { fold_edge_range(op, row, begin, end); });
+}
+
+}  // namespace gnnlib::GNNLIB_ISA

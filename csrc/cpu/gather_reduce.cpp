@@ -1,0 +1,118 @@
+// out[i] = reduce over edges e = (j -> i) of gate[j] * weight[e] * x[j]; an empty row is 0.
+#ifndef GNNLIB_ISA
+
+#include "dispatch.h"
+#include "message.h"
+
+#define GNNLIB_KERNEL "gather_reduce.cpp"
+#include "foreach_isa.h"
+
+namespace gnnlib {
+namespace {
+
+Reduce parse_reduce(const std::string& name) {
+  if (name == "sum") return Reduce::Sum;
+  if (name == "mean") return Reduce::Mean;
+  if (name == "min") return Reduce::Min;
+  require(name == "max", "`reduce` must be sum, mean, min or max, got ", name);
+  return Reduce::Max;
+}
+
+Tensor gather_reduce(Tensor x, Tensor rowptr, Tensor col, OptionalTensor perm, OptionalTensor,
+                     OptionalTensor, OptionalTensor, OptionalTensor weight, OptionalTensor gate,
+                     std::string reduce) {
+  const Message message(x, rowptr, col, perm, weight, gate);
+  const Reduce how = parse_reduce(reduce);
+  require(how != Reduce::Mean || !gate, "`reduce`=mean takes no gate: divide two gated sums");
+  Tensor out = empty_like(x, {message.graph.num_rows, message.width()});
+  if (is_integral(x.scalar_type())) {
+    require(how != Reduce::Mean, "`reduce`=mean needs floating point features");
+    dispatch_integral(x.scalar_type(), [&](auto tag) {
+      baseline::gather_reduce<decltype(tag)>(message, how, out);
+    });
+  } else {
+    dispatch_floating(x.scalar_type(), [&](auto tag) {
+      GNNLIB_BEST(gather_reduce<decltype(tag)>)(message, how, out);
+    });
+  }
+  return out;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) { m.impl("gather_reduce", TORCH_BOX(&gather_reduce)); }
+
+}  // namespace gnnlib
+
+#else  // once for every instruction set
+
+#include "fold.h"
+
+namespace gnnlib::GNNLIB_ISA {
+
+template <typename scalar_t, Reduce R>
+struct GatherReduce {
+  using acc_t = typename AccumulateIn<scalar_t>::type;
+  using Fold = Reducer<acc_t, R>;
+  struct Edge {
+    const scalar_t* row;
+    acc_t factor;
+  };
+
+  Csr graph;
+  int64_t width;
+  const scalar_t* x;
+  Factors<scalar_t> factors;
+  bool mean;
+  scalar_t* out;
+
+  static constexpr acc_t init() { return Fold::init; }
+
+  GNNLIB_INLINE bool edge(int64_t, int64_t e, Edge& edge) const {
+    const int64_t source = graph.col[e];
+    if (!factors.open(source)) return false;
+    edge = {x + source * width, factors.of(source, graph.position(e))};
+    return true;
+  }
+
+  GNNLIB_INLINE void prefetch(int64_t e, int64_t f, int64_t columns) const {
+    const int64_t source = graph.col[e];
+    if (factors.open(source)) prefetch_row(x + source * width + f, columns * sizeof(scalar_t));
+  }
+
+  template <typename U>
+  GNNLIB_INLINE U step(U acc, int64_t, const Edge& edge, int64_t f) const {
+    return Fold::update(acc, static_cast<U>(load_as<U>(edge.row + f) * edge.factor));
+  }
+
+  template <typename U>
+  GNNLIB_INLINE U combine(U a, U b) const {
+    return Fold::update(a, b);
+  }
+
+  template <typename U>
+  GNNLIB_INLINE void finish(int64_t row, int64_t f, U acc, int64_t present) const {
+    if (present == 0) acc = U{};
+    if (mean && present > 0) acc = acc / static_cast<acc_t>(present);
+    store_as(out + row * width + f, acc);
+  }
+};
+
+template <typename scalar_t>
+void gather_reduce(const Message& m, Reduce reduce, Tensor& out) {
+  const auto run = [&](auto how) {
+    fold_rows(GatherReduce<scalar_t, how.value>{m.graph, m.width(), m.x.const_data_ptr<scalar_t>(),
+                                                factors<scalar_t>(m.weight, m.gate),
+                                                reduce == Reduce::Mean,
+                                                out.mutable_data_ptr<scalar_t>()});
+  };
+  switch (reduce) {
+    case Reduce::Min: return run(std::integral_constant<Reduce, Reduce::Min>{});
+    case Reduce::Max: return run(std::integral_constant<Reduce, Reduce::Max>{});
+    default: return run(std::integral_constant<Reduce, Reduce::Sum>{});
+  }
+}
+
+}  // namespace gnnlib::GNNLIB_ISA
+
+#endif

@@ -1,0 +1,108 @@
+// How CSR rows are shared out: by edges, into pieces that the graph fixes and not the threads, so
+// that a hub holds nobody up and the bits never depend on the number of threads.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "../checks.h"
+
+namespace gnnlib {
+
+// A row with more edges than this is folded piece by piece. The pieces start at the row's own first
+// edge: a row's bits depend on that row alone, whatever batch it stands in.
+constexpr int64_t kPiece = 2048;
+
+// Calls f(k) for k in [0, n); idle threads take the next k, as cores are rarely equally free.
+template <typename F>
+void parallel_chunks(int64_t n, bool parallel, const F& f) {
+  if (n <= 1 || !parallel) {
+    for (int64_t k = 0; k < n; ++k) f(k);
+    return;
+  }
+  std::atomic<int64_t> next{0};
+  torch::stable::parallel_for(0, n, 1, [&](int64_t, int64_t) {
+    for (int64_t k; (k = next.fetch_add(1, std::memory_order_relaxed)) < n;) f(k);
+  });
+}
+
+struct Hub {
+  int64_t row;
+  int64_t first_piece;
+  int64_t num_pieces;
+};
+
+class Schedule {
+ public:
+  // `width`: values moved per edge, which sets how many edges make a worthwhile chunk.
+  Schedule(const Csr& graph, int64_t width) : graph_(graph) {
+    const int64_t values = int64_t{1} << 18;
+    chunk_ = std::clamp<int64_t>(values / std::max<int64_t>(width, 1), 256, 1 << 14);
+    num_chunks_ = (graph.num_rows + graph.num_edges + chunk_ - 1) / chunk_;
+    parallel_ = (graph.num_rows + graph.num_edges) * std::max<int64_t>(width, 1) > (1 << 16);
+    if (graph.num_edges > kPiece) find_hubs();
+  }
+
+  const std::vector<Hub>& hubs() const { return hubs_; }
+  int64_t num_pieces() const { return static_cast<int64_t>(piece_row_.size()); }
+
+  // row(r, begin, end): all edges of a row; piece(r, begin, end, k): those of the k-th piece of a hub.
+  template <typename Row, typename Piece>
+  void run(const Row& row, const Piece& piece) const {
+    const int64_t pieces = num_pieces();
+    const int64_t* rowptr = graph_.rowptr;
+    parallel_chunks(pieces + num_chunks_, parallel_, [&](int64_t k) {
+      if (k < pieces) {
+        const int64_t r = piece_row_[k], begin = piece_begin_[k];
+        piece(r, begin, std::min(begin + kPiece, rowptr[r + 1]), k);
+        return;
+      }
+      const int64_t last = chunk_start(k - pieces + 1);
+      for (int64_t r = chunk_start(k - pieces); r < last; ++r) {
+        if (rowptr[r + 1] - rowptr[r] <= kPiece) row(r, rowptr[r], rowptr[r + 1]);
+      }
+    });
+  }
+
+ private:
+  // First row r with rowptr[r] + r >= k * chunk: chunks of equal rows + edges, cut between rows.
+  int64_t chunk_start(int64_t k) const {
+    const int64_t diagonal = k * chunk_;
+    int64_t low = 0, high = graph_.num_rows;
+    while (low < high) {
+      const int64_t mid = (low + high) / 2;
+      if (graph_.rowptr[mid] + mid < diagonal) {
+        low = mid + 1;
+      } else {
+        high = mid;
+      }
+    }
+    return low;
+  }
+
+  void find_hubs() {
+    for (int64_t row = 0; row < graph_.num_rows; ++row) {
+      const int64_t begin = graph_.rowptr[row], end = graph_.rowptr[row + 1];
+      if (end - begin <= kPiece) continue;
+      const int64_t first = num_pieces();
+      for (int64_t e = begin; e < end; e += kPiece) {
+        piece_row_.push_back(row);
+        piece_begin_.push_back(e);
+      }
+      hubs_.push_back({row, first, num_pieces() - first});
+    }
+  }
+
+  Csr graph_;
+  int64_t chunk_;
+  int64_t num_chunks_;
+  bool parallel_;
+  std::vector<Hub> hubs_;
+  std::vector<int64_t> piece_row_, piece_begin_;
+};
+
+}  // namespace gnnlib

@@ -1,0 +1,78 @@
+// 64-byte vectors of the compiler's own kind: one AVX-512, two AVX2 or four SSE registers. What works
+// on them is in simd_ops.h, which is compiled once per instruction set.
+#pragma once
+
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#define GNNLIB_INLINE inline __attribute__((always_inline))
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define GNNLIB_X86
+#endif
+
+namespace gnnlib {
+
+using torch::headeronly::BFloat16;
+using torch::headeronly::Half;
+
+// What a dtype is accumulated in.
+template <typename T>
+struct AccumulateIn {
+  using type = T;
+};
+template <>
+struct AccumulateIn<Half> {
+  using type = float;
+};
+template <>
+struct AccumulateIn<BFloat16> {
+  using type = float;
+};
+
+template <typename T>
+struct Simd {
+  typedef T type __attribute__((vector_size(64)));
+};
+template <typename T>
+using vec = typename Simd<T>::type;
+
+// Columns that a U holds: one if it is a plain T, a vector's worth otherwise.
+template <typename U, typename T>
+constexpr int lanes = std::is_same_v<U, T> ? 1 : 64 / sizeof(T);
+
+// Edges to look ahead: enough to cover the latency of memory, few enough to stay in the first-level cache.
+constexpr int64_t kAhead = 16;
+
+enum class Isa { Baseline, Avx2, Avx512 };
+
+inline Isa best_isa() {
+#if defined(GNNLIB_X86)
+  static const Isa isa = [] {
+    const bool fma = __builtin_cpu_supports("fma");
+    if (fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+      return Isa::Avx512;
+    }
+    return fma && __builtin_cpu_supports("avx2") ? Isa::Avx2 : Isa::Baseline;
+  }();
+  return isa;
+#else
+  return Isa::Baseline;
+#endif
+}
+
+// The function as compiled for the best instruction set that the processor has.
+#if defined(GNNLIB_X86)
+#define GNNLIB_BEST(function)                              \
+  (best_isa() == Isa::Avx512  ? avx512::function           \
+   : best_isa() == Isa::Avx2 ? avx2::function : baseline::function)
+#else
+#define GNNLIB_BEST(function) baseline::function
+#endif
+
+}  // namespace gnnlib

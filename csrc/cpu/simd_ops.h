@@ -1,0 +1,80 @@
+// Work on 64-byte vectors; included by kernels inside foreach_isa.h, so without a guard.
+
+namespace gnnlib::GNNLIB_ISA {
+
+typedef uint16_t u16x16 __attribute__((vector_size(32)));
+
+template <typename T>
+GNNLIB_INLINE vec<typename AccumulateIn<T>::type> load(const T* p) {
+  if constexpr (sizeof(T) == 2 && !std::is_integral_v<T>) {
+    u16x16 raw;
+    std::memcpy(&raw, p, sizeof(raw));
+    vec<uint32_t> bits = __builtin_convertvector(raw, vec<uint32_t>);
+    if constexpr (std::is_same_v<T, BFloat16>) {
+      return (vec<float>)(bits << 16);
+    } else {
+      // The exponent is re-biased by a multiplication, which treats subnormals right; infinities
+      // and NaN then need their exponent filled.
+      const vec<uint32_t> sign = (bits & 0x8000u) << 16;
+      vec<float> value = (vec<float>)((bits & 0x7fffu) << 13) * 0x1p112f;
+      vec<uint32_t> magnitude = (vec<uint32_t>)value;
+      magnitude |= (vec<uint32_t>)(value >= 65536.0f) & 0x7f800000u;
+      return (vec<float>)(magnitude | sign);
+    }
+  } else {
+    vec<T> value;
+    std::memcpy(&value, p, sizeof(value));
+    return value;
+  }
+}
+
+template <typename T>
+GNNLIB_INLINE void store(T* p, vec<typename AccumulateIn<T>::type> value) {
+  if constexpr (std::is_same_v<T, typename AccumulateIn<T>::type>) {
+    std::memcpy(p, &value, sizeof(value));
+  } else {
+    for (int k = 0; k < lanes<vec<float>, float>; ++k) p[k] = static_cast<T>(value[k]);
+  }
+}
+
+template <typename T>
+GNNLIB_INLINE T horizontal_sum(vec<T> v) {
+  T part[lanes<vec<T>, T>];
+  std::memcpy(part, &v, sizeof(v));
+  for (int width = lanes<vec<T>, T> / 2; width > 0; width /= 2) {
+    for (int k = 0; k < width; ++k) part[k] += part[k + width];
+  }
+  return part[0];
+}
+
+// Equal, or both NaN: the test for "this message is the one that won".
+template <typename V>
+GNNLIB_INLINE auto same(V a, V b) {
+  return (a == b) | ((a != a) & (b != b));
+}
+
+// Columns [f, ...) of a row as U: one element, or a vector of them.
+template <typename U, typename T>
+GNNLIB_INLINE U load_as(const T* p) {
+  if constexpr (std::is_arithmetic_v<U>) {
+    return static_cast<U>(*p);
+  } else {
+    return load(p);
+  }
+}
+
+template <typename U, typename T>
+GNNLIB_INLINE void store_as(T* p, U value) {
+  if constexpr (std::is_arithmetic_v<U>) {
+    *p = static_cast<T>(value);
+  } else {
+    store(p, value);
+  }
+}
+
+GNNLIB_INLINE void prefetch_row(const void* row, int64_t bytes) {
+  const char* line = static_cast<const char*>(row);
+  for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(line + b);
+}
+
+}  // namespace gnnlib::GNNLIB_ISA

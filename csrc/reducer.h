@@ -1,0 +1,34 @@
+// One reduction, written once for every instruction set and for the GPU: where to start, how to take
+// one more value. Included where GNNLIB_ISA names the namespace to compile it in, so without a guard.
+#include <limits>
+
+#if defined(__CUDACC__)
+#define GNNLIB_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define GNNLIB_HOST_DEVICE inline __attribute__((always_inline))
+#endif
+
+namespace gnnlib::GNNLIB_ISA {
+
+// `update` takes scalars and SIMD vectors alike. `v != v` is true of NaN alone: a NaN replaces any
+// accumulator, and no comparison removes it again.
+template <typename T, Reduce R>
+struct Reducer {
+  using Limits = std::numeric_limits<T>;
+  static constexpr T lowest = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
+  static constexpr T highest = Limits::has_infinity ? Limits::infinity() : Limits::max();
+  static constexpr T init = R == Reduce::Min ? highest : R == Reduce::Max ? lowest : T(0);
+
+  template <typename V>
+  static GNNLIB_HOST_DEVICE V update(V acc, V v) {
+    if constexpr (R == Reduce::Min) {
+      return ((v < acc) | (v != v)) ? v : acc;
+    } else if constexpr (R == Reduce::Max) {
+      return ((v > acc) | (v != v)) ? v : acc;
+    } else {
+      return static_cast<V>(acc + v);
+    }
+  }
+};
+
+}  // namespace gnnlib::GNNLIB_ISA

@@ -1,0 +1,7 @@
+"""gnnlib: cooperative, delayed, directed and rewired message passing for PyTorch Geometric."""
+
+from gnnlib import ops as ops
+from gnnlib.adjacency import Adjacency as Adjacency
+from gnnlib.adjacency import Edges as Edges
+
+__version__ = "0.1.0"

@@ -1,0 +1,74 @@
+"""Operators that group edges: a list of edges to CSR, and CSR to its transpose."""
+
+import os
+
+import torch
+from torch import Tensor
+
+from gnnlib._library import register
+
+
+def _check_range(nodes: Tensor, size: int, end: str) -> None:
+    # On a GPU the check would make the host wait, so it is done there only when asked for.
+    if nodes.device.type != "cpu" and os.environ.get("GNNLIB_CHECK") != "1":
+        return
+    bad = nodes[(nodes < 0) | (nodes >= size)]
+    if bad.numel():
+        raise IndexError(
+            f"`edge_index` must hold {end} nodes in [0, {size}), got {int(bad[0])} "
+            "(does `x` have a row for every node, or is `size` too small?)"
+        )
+
+
+def _group(key: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    rowptr = key.new_zeros(size + 1)
+    rowptr[1:] = torch.bincount(key, minlength=size).cumsum(0)
+    return rowptr, key.argsort(stable=True)
+
+
+def _is_sorted_reference(index: Tensor) -> bool:
+    return bool((index[1:] >= index[:-1]).all())
+
+
+def _coo_to_csr_reference(
+    edge_index: Tensor, num_src: int, num_dst: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    src, dst = edge_index
+    _check_range(src, num_src, "source")
+    _check_range(dst, num_dst, "target")
+    rowptr, perm = _group(dst, num_dst)
+    return rowptr, src[perm], perm
+
+
+def _csr_transpose_reference(
+    rowptr: Tensor, col: Tensor, perm: Tensor | None, num_src: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    rows = torch.arange(rowptr.numel() - 1, device=col.device).repeat_interleave(rowptr.diff())
+    t_rowptr, order = _group(col, num_src)
+    return t_rowptr, rows[order], order if perm is None else perm[order]
+
+
+def _check_csr_reference(rowptr: Tensor, col: Tensor, num_src: int) -> None:
+    if rowptr[0] != 0 or rowptr[-1] != col.numel() or (rowptr.diff() < 0).any():
+        raise ValueError(
+            f"`rowptr` must run from 0 to the number of edges, {col.numel()}, without decreasing"
+        )
+    _check_range(col, num_src, "source")
+
+
+def _grouped_fake(edges: Tensor, num_edges: int, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    return edges.new_empty(num_rows + 1), edges.new_empty(num_edges), edges.new_empty(num_edges)
+
+
+is_sorted = register("is_sorted", _is_sorted_reference, _is_sorted_reference)
+coo_to_csr = register(
+    "coo_to_csr",
+    _coo_to_csr_reference,
+    lambda edge_index, num_src, num_dst: _grouped_fake(edge_index, edge_index.size(1), num_dst),
+)
+csr_transpose = register(
+    "csr_transpose",
+    _csr_transpose_reference,
+    lambda rowptr, col, perm, num_src: _grouped_fake(col, col.size(0), num_src),
+)
+check_csr = register("check_csr", _check_csr_reference, lambda rowptr, col, num_src: None)

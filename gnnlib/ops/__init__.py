@@ -1,0 +1,8 @@
+"""Fast, deterministic, differentiable aggregation over graphs.
+
+Every operator has a kernel on the stable ABI of PyTorch and a short pure-torch reference beside it.
+"""
+
+from gnnlib.ops import _extremum as _extremum
+from gnnlib.ops._edge_dot import edge_dot as edge_dot
+from gnnlib.ops._gather_reduce import gather_reduce as gather_reduce

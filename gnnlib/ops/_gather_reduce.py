@@ -1,0 +1,207 @@
+"""Reduce the neighbours of every node, without ever writing the messages down."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gnnlib._library import register
+from gnnlib.adjacency import Adjacency
+
+Reduce = Literal["sum", "mean", "min", "max"]
+_REDUCES = ("sum", "mean", "min", "max")
+_kernels = torch.ops.gnnlib
+
+
+def gather_reduce(
+    x: Tensor,
+    adj: Any,
+    weight: Tensor | None = None,
+    reduce: Reduce = "sum",
+    gate: Tensor | None = None,
+) -> Tensor:
+    r"""Reduce, for every node, the features of the nodes that point to it.
+
+    .. math::
+        \mathrm{out}_i = \bigoplus_{e = (j \to i)} g_j \, w_e \, x_j,
+        \qquad \bigoplus \in \{\textstyle\sum, \mathrm{mean}, \min, \max\}
+
+    This is the aggregation of message passing (Gilmer et al., 2017, eq. 1) for messages that are the
+    source's own features, run as one pass over the graph with memory for nodes only.
+
+    A source whose gate is zero is *absent*: its edges are skipped, a mean does not count them and an
+    extremum does not see them. A mean divides by the sum of the gates; without gates, by the number
+    of edges, whatever their weights (PyG's rule). The gradient of sum and mean reaches the gate of an
+    absent source as if it were open (straight-through).
+
+    Args:
+        x: ``[N_src, *]`` features; float32, float64, bfloat16 or float16 (accumulated in float32), or
+            integers (not for mean).
+        adj: the graph, an :class:`~gnnlib.Adjacency` or whatever :meth:`gnnlib.Adjacency.of` takes
+            (then on as many targets as sources).
+        weight: ``[E]``, in the caller's order of edges; default ones.
+        reduce: ``"sum"``, ``"mean"``, ``"min"`` or ``"max"``.
+        gate: ``[N_src]`` in ``[0, 1]``; default ones.
+
+    Returns:
+        ``[N_dst, *]`` of the dtype of ``x``; 0 for nodes without present edges. NaN propagates,
+        the maximum of :math:`-\infty` is :math:`-\infty`, and tied extrema share the gradient evenly.
+        The bits do not depend on the number of threads.
+
+    Raises:
+        IndexError: the graph holds a node that ``x`` does not have.
+        ValueError: sizes or devices disagree, or ``reduce`` is unknown.
+
+    Example:
+        >>> x = torch.tensor([[1.0], [2.0], [4.0]])
+        >>> edge_index = torch.tensor([[0, 1, 2], [2, 2, 0]])
+        >>> gather_reduce(x, edge_index).flatten()
+        tensor([4., 0., 3.])
+        >>> gather_reduce(x, edge_index, reduce="max").flatten()
+        tensor([4., 0., 2.])
+    """
+    if reduce not in _REDUCES:
+        raise ValueError(f"`reduce` must be one of {', '.join(_REDUCES)}, got {reduce!r}")
+    if x.dim() == 0:
+        raise ValueError("`x` must have a row per source node, got a scalar")
+    adj = _adjacency(adj, x)
+    if weight is not None:
+        weight = _factor(weight, "weight", adj.num_edges, "edge", x)
+    if gate is not None:
+        gate = _factor(gate, "gate", adj.num_src, "source node", x)
+    features = x.reshape(x.size(0), -1) if x.numel() else x.reshape(x.size(0), x[:1].numel())
+    if reduce == "mean" and gate is not None:
+        out = _gated_mean(features, adj, weight, gate)
+    elif reduce in ("min", "max") and (weight is not None or gate is not None):
+        # Products are compared in the precision they are accumulated in, in both directions.
+        wide = torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else x.dtype
+        out = _call(features.to(wide), adj, _cast(weight, wide), _cast(gate, wide), reduce)
+        out = out.to(x.dtype)
+    else:
+        out = _call(features, adj, weight, gate, reduce)
+    return out.reshape(adj.num_dst, *x.shape[1:])
+
+
+def _adjacency(adj: Any, x: Tensor) -> Adjacency:
+    if not isinstance(adj, Adjacency):
+        adj = Adjacency.of(adj, x.size(0) if isinstance(adj, Tensor) and not adj.is_sparse else None)
+    if x.size(0) != adj.num_src:
+        raise ValueError(
+            f"`x` must have a row per source node, {adj.num_src}, got {x.size(0)} "
+            "(is the graph transposed, or `size` wrong?)"
+        )
+    _same_device("the graph", adj.device, x)
+    return adj
+
+
+def _same_device(what: str, device: torch.device, x: Tensor) -> None:
+    if device != x.device:
+        raise ValueError(f"{what} must be where the features are, {x.device}, got {device}")
+
+
+def _factor(factor: Tensor, name: str, size: int, per: str, x: Tensor) -> Tensor:
+    _same_device(f"`{name}`", factor.device, x)
+    if factor.numel() != size:
+        raise ValueError(f"`{name}` must have one value per {per}, {size}, got {list(factor.shape)}")
+    return factor.reshape(-1).to(x.dtype)
+
+
+def _cast(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if t is None else t.to(dtype)
+
+
+def _gated_mean(x: Tensor, adj: Adjacency, weight: Tensor | None, gate: Tensor) -> Tensor:
+    total = _call(x, adj, weight, gate, "sum")
+    count = _call(torch.ones_like(gate).unsqueeze(-1), adj, None, gate, "sum")
+    return total / torch.where(count == 0, 1, count)
+
+
+def _call(x: Tensor, adj: Adjacency, weight: Tensor | None, gate: Tensor | None, how: str) -> Tensor:
+    out: Tensor = _op(x, adj.rowptr, adj.col, adj.perm, *_transpose(adj, x, gate), weight, gate, how)
+    return out
+
+
+def _transpose(adj: Adjacency, *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
+    # The backward pass folds over the transpose; it is built only if there will be one.
+    if not torch.is_grad_enabled() or not any(t is not None and t.requires_grad for t in inputs):
+        return None, None, None
+    return adj.T.rowptr, adj.T.col, adj.T.perm
+
+
+def _targets(rowptr: Tensor, col: Tensor) -> Tensor:
+    rows = torch.arange(rowptr.size(0) - 1, device=col.device)
+    return rows.repeat_interleave(rowptr.diff(), output_size=col.size(0))
+
+
+def _reference(
+    x: Tensor, rowptr: Tensor, col: Tensor, perm: Tensor | None, t_rowptr: Tensor | None,
+    t_col: Tensor | None, t_perm: Tensor | None, weight: Tensor | None, gate: Tensor | None, reduce: str,
+) -> Tensor:  # fmt: skip
+    index, message = _targets(rowptr, col), x[col]
+    if weight is not None:
+        message = message * (weight if perm is None else weight[perm]).unsqueeze(-1)
+    if gate is not None:
+        present = gate[col] != 0
+        index, message = index[present], (message * gate[col].unsqueeze(-1))[present]
+    how = {"sum": "sum", "mean": "mean", "min": "amin", "max": "amax"}[reduce]
+    out = x.new_zeros(rowptr.numel() - 1, x.size(1))
+    index = index.unsqueeze(-1).expand_as(message)
+    return out.scatter_reduce(0, index, message, how, include_self=False)
+
+
+def _fake(x: Tensor, rowptr: Tensor, *_: Any) -> Tensor:
+    return x.new_empty(rowptr.size(0) - 1, x.size(1))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, rowptr, col, perm, t_rowptr, t_col, t_perm, weight, gate, reduce = inputs
+    extremum = reduce in ("min", "max")
+    keep_x = extremum or weight is not None or gate is not None
+    ctx.save_for_backward(
+        x if keep_x else None, output if extremum else None,
+        rowptr, col, perm, t_rowptr, t_col, t_perm, weight, gate,
+    )  # fmt: skip
+    ctx.reduce = reduce
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    x, out, *graph, weight, gate = ctx.saved_tensors
+    needs_x, needs_weight, needs_gate = (ctx.needs_input_grad[k] for k in (0, 7, 8))
+    if ctx.reduce in ("min", "max"):
+        return _backward_extremum(ctx, grad)
+    rowptr, transpose, forward = graph[0], graph[3:6], graph[0:3]
+    if ctx.reduce == "mean":
+        grad = grad / rowptr.diff().clamp(min=1).to(grad.dtype).unsqueeze(-1)
+    grad_x = grad_weight = grad_gate = None
+    if needs_x or needs_gate:
+        # Without its gate: a closed source learns what opening it would have changed.
+        heard = _op(grad, *transpose, *forward, weight, None, "sum")
+        grad_x = heard if gate is None else _open(heard, gate)
+        grad_gate = (x * heard).sum(-1) if needs_gate else None
+    if needs_weight:
+        grad_weight = _kernels.edge_dot(x if gate is None else _open(x, gate), grad, *forward, *transpose)
+    return grad_x, *[None] * 6, grad_weight, grad_gate, None
+
+
+def _backward_extremum(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    x, out, *graph, weight, gate = ctx.saved_tensors
+    needs_x, needs_weight, needs_gate = (ctx.needs_input_grad[k] for k in (0, 7, 8))
+    share = _kernels.extremum_share(grad, out, x, *graph[0:3], weight, gate)
+    grad_x = grad_weight = grad_gate = None
+    if needs_x or needs_gate:
+        grad_x = _kernels.extremum_grad(share, out, x, *graph[3:6], weight, gate)
+    if needs_gate:
+        # A message is linear in its gate: d/dg <share, g w x> = <dx, x> / g.
+        grad_gate = torch.where(gate == 0, 0, (x * grad_x).sum(-1) / gate)
+    if needs_weight:
+        grad_weight = _kernels.extremum_dot(share, out, x, *graph[0:3], weight, gate)
+    return grad_x, *[None] * 6, grad_weight, grad_gate, None
+
+
+def _open(x: Tensor, gate: Tensor) -> Tensor:
+    # Zero where closed, even where x is not finite.
+    gate = gate.unsqueeze(-1)
+    return torch.where(gate == 0, 0, x * gate)
+
+
+_op = register("gather_reduce", _reference, _fake, _backward, _setup_context)

@@ -1,0 +1,5 @@
+"""The laws that every gnnlib op and layer obeys, as assertions for anyone's own code."""
+
+from ._layer import assert_layer as assert_layer
+from ._op import assert_op as assert_op
+from ._trial import Sample as Sample

@@ -1,0 +1,22 @@
+"""The one training loop: ``train(TrainConfig(data=DataConfig("KarateClub")))``."""
+
+try:
+    from ._config import DataConfig, TrainConfig
+    from ._loop import train
+    from ._problem import NodeProblem, Problem
+    from ._result import Epoch, Result, read_result
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"gnnlib.training needs {error.name}, which is not installed: pip install gnnlib[train]"
+    ) from error
+
+__all__ = [
+    "DataConfig",
+    "Epoch",
+    "NodeProblem",
+    "Problem",
+    "Result",
+    "TrainConfig",
+    "read_result",
+    "train",
+]

@@ -1,0 +1,43 @@
+"""Builds gnnlib._C on the libtorch stable ABI and CPython's limited API.
+
+GNNLIB_NO_EXT=1 leaves it out: gnnlib then runs on its pure-torch references.
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import setup
+
+FLAGS = [
+    "-std=c++20",
+    "-O2",
+    "-g0",
+    "-fvisibility=hidden",
+    "-Wno-psabi",
+    "-DTORCH_TARGET_VERSION=0x020a000000000000",
+]
+
+
+def extensions() -> dict:
+    if os.environ.get("GNNLIB_NO_EXT") == "1":
+        return {}
+    from torch.utils.cpp_extension import BuildExtension, CppExtension
+
+    here = Path(__file__).parent
+    sources = ["csrc/library.cpp", *(str(p.relative_to(here)) for p in sorted(here.glob("csrc/cpu/*.cpp")))]
+    return {
+        "ext_modules": [
+            CppExtension(
+                "gnnlib._C",
+                sources,
+                depends=[str(p.relative_to(here)) for p in here.glob("csrc/**/*.h")],
+                extra_compile_args=FLAGS,
+                py_limited_api=True,
+            )
+        ],
+        "cmdclass": {"build_ext": BuildExtension},
+        "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
+    }
+
+
+setup(**extensions())
