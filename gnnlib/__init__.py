@@ -1,5 +1,8 @@
 """gnnlib: cooperative, delayed, directed and rewired message passing for PyTorch Geometric."""
 
+from gnnlib import datasets as datasets
+from gnnlib import layers as layers
+from gnnlib import models as models
 from gnnlib import ops as ops
 from gnnlib.adjacency import Adjacency as Adjacency
 from gnnlib.adjacency import Edges as Edges

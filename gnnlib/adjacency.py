@@ -49,6 +49,7 @@ class Adjacency:
         self.perm = perm
         self.num_src = num_src
         self._transpose: Adjacency | None = None
+        self._has_self_loops: bool | None = None
 
     @staticmethod
     def of(edges: Any, size: Size = None) -> "Adjacency":
@@ -119,6 +120,16 @@ class Adjacency:
         if self.perm is None:
             return grouped
         return torch.empty_like(grouped).index_copy_(1, self.perm, grouped)
+
+    @property
+    def has_self_loops(self) -> bool:
+        """Whether a node points to itself; inside ``torch.compile``, whether one might."""
+        if self._has_self_loops is None:
+            if torch.compiler.is_compiling():
+                return True
+            src, dst = self.edge_index
+            self._has_self_loops = bool((src == dst).any())
+        return self._has_self_loops
 
     @property
     def degree(self) -> Tensor:

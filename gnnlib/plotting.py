@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from torch import Tensor
-from torch_geometric.data import Data  # type: ignore[import-untyped, unused-ignore]
-from torch_geometric.utils import to_networkx  # type: ignore[import-untyped, unused-ignore]
+from torch_geometric.data import Data
+from torch_geometric.utils import to_networkx
 
 from gnnlib._files import atomic_write
 
 try:
-    import networkx as nx  # type: ignore[import-untyped, unused-ignore]
+    import networkx as nx
     from matplotlib.axes import Axes
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure

@@ -1,0 +1,1 @@
+"""Benchmarks of gnnlib against its peers; each module prints one table. See README.md."""

@@ -1,0 +1,5 @@
+"""Whole networks, built from the layers."""
+
+from gnnlib.models._build import ModelConfig as ModelConfig
+from gnnlib.models._build import build as build
+from gnnlib.models._cognn import CoGNN as CoGNN
