@@ -31,8 +31,8 @@ from gnnlib._files import atomic_write
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("work", "side", "median ms", "quartiles ms", "ratio", "peak MiB", "note")
 _LEFT_ALIGNED = {"work", "side", "note"}
-# A sample shorter than this is mostly the clock and the scheduler.
-_SHORTEST_SAMPLE = 0.01
+# ms; a shorter sample is mostly the clock and the scheduler.
+_SHORTEST_SAMPLE = 10.0
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ def _disagreement(result: Any, expected: Any) -> str:
             _tensors(result), _tensors(expected), rtol=1e-3, atol=1e-3, equal_nan=True
         )
     except AssertionError as error:
-        lines = [line for line in str(error).splitlines() if "difference" in line]
-        return f"disagrees: {lines[0] if lines else error}"
+        lines = [line for line in str(error).splitlines() if line.startswith("Greatest absolute")]
+        return f"disagrees: {lines[0].split(' (')[0] if lines else error}"
     return ""
 
 
@@ -165,6 +165,10 @@ def _time(call: Callable[[], Any], number: int) -> float:
     return (stop - start) * 1e3 / number
 
 
+def _calls_per_sample(call: Callable[[], Any]) -> int:
+    return math.ceil(_SHORTEST_SAMPLE / min(_time(call, 1) for _ in range(3)))
+
+
 def measure(
     case: Case, rounds: int, seconds: float, tick: Callable[[str], None] = lambda _: None
 ) -> list[Row]:
@@ -184,8 +188,7 @@ def measure(
     running = {side.name: side.call for side in sides if side.call is not None}
     tick(f"{case.name}: memory")
     peaks = {name: peak_extra_memory(call) for name, call in running.items()}
-    # Warm by now. All sides make the same number of calls a sample.
-    number = math.ceil(_SHORTEST_SAMPLE * 1e3 / min(_time(call, 1) for call in running.values()))
+    numbers = {name: _calls_per_sample(call) for name, call in running.items()}
     times: dict[str, list[float]] = {name: [] for name in running}
     gc.collect()
     start = time.perf_counter()
@@ -194,7 +197,7 @@ def measure(
             break
         tick(f"{case.name}: round {done + 1}")
         for name, call in running.items():
-            times[name].append(_time(call, number))
+            times[name].append(_time(call, numbers[name]))
     ours = statistics.median(times[sides[0].name])
     return [
         Row(case.name, side.name, times[side.name],
@@ -254,12 +257,13 @@ def _rich_table(name: str, rows: Sequence[Row]) -> Table:
     table = Table(title=name, caption="ratio: median time over that of ours")
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in _LEFT_ALIGNED else "right")
-    previous = rows[0].work if rows else ""
+    previous = ""
     for row in rows:
-        if row.work != previous:
+        work, *cells = row.cells()
+        if work != previous:
             table.add_section()
-        previous = row.work
-        table.add_row(*row.cells())
+        table.add_row("" if work == previous else work, *cells)
+        previous = work
     return table
 
 

@@ -5,8 +5,8 @@ an adjacency with the weights, features and gates of its edges.
 """
 
 import threading
+import weakref
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,6 +49,9 @@ class Adjacency:
         self.perm = perm
         self.num_src = num_src
         self._transpose: Adjacency | None = None
+        # Weak, so that a graph and its transpose are no cycle: their memory is freed at once.
+        self._transpose_of: weakref.ref[Adjacency] | None = None
+        self._edge_index: Tensor | None = None
         self._has_self_loops: bool | None = None
 
     @staticmethod
@@ -102,24 +105,44 @@ class Adjacency:
     @property
     def T(self) -> "Adjacency":
         """The same edges the other way: grouped by source, in the same caller's order."""
-        if self._transpose is not None:
-            return self._transpose
+        known = self._known_transpose()
+        if known is not None:
+            return known
+        if torch.compiler.is_compiling():
+            return self._build_transpose()
+        with torch.inference_mode(False):  # what is kept must serve a later training step too
+            return self._join(self._build_transpose())
+
+    def _known_transpose(self) -> "Adjacency | None":
+        if self._transpose is None and self._transpose_of is not None:
+            return self._transpose_of()
+        return self._transpose
+
+    def _build_transpose(self) -> "Adjacency":
         arrays = _sorting.csr_transpose(self.rowptr, self.col, self.perm, self.num_src)
-        transpose = Adjacency(*arrays, num_src=self.num_dst)
-        if not torch.compiler.is_compiling():
-            transpose._transpose = self
-            self._transpose = transpose
+        return Adjacency(*arrays, num_src=self.num_dst)
+
+    def _join(self, transpose: "Adjacency") -> "Adjacency":
+        transpose._transpose_of = weakref.ref(self)
+        self._transpose = transpose
         return transpose
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unflatten_adjacency, _flatten_adjacency(self)
 
     @property
     def edge_index(self) -> Tensor:
         """``[2, E]``: sources and targets in the caller's order of edges."""
+        if self._edge_index is not None:
+            return self._edge_index
         rows = torch.arange(self.num_dst, device=self.device)
         dst = rows.repeat_interleave(self.rowptr.diff(), output_size=self.num_edges)
-        grouped = torch.stack([self.col, dst])
-        if self.perm is None:
-            return grouped
-        return torch.empty_like(grouped).index_copy_(1, self.perm, grouped)
+        edge_index = torch.stack([self.col, dst])
+        if self.perm is not None:
+            edge_index = torch.empty_like(edge_index).index_copy_(1, self.perm, edge_index)
+        if not torch.compiler.is_compiling():
+            self._edge_index = edge_index
+        return edge_index
 
     @property
     def has_self_loops(self) -> bool:
@@ -142,7 +165,7 @@ class Adjacency:
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+    return (size[0], size[1]) if isinstance(size, (tuple, list)) else (size, size)
 
 
 def _from_edge_index(edge_index: Tensor, size: Size) -> Adjacency:
@@ -187,13 +210,19 @@ def _from_sparse(adj_t: Tensor, size: Size) -> Adjacency:
 
 
 def _from_pyg_edge_index(edge_index: EdgeIndex, size: Size) -> Adjacency:
-    if size is None:
-        num_src, num_dst = edge_index.get_sparse_size()
-        size = (num_src, num_dst)
-    if edge_index.is_sorted_by_col:
-        (colptr, row), _ = edge_index.get_csc()
+    own = edge_index.sparse_size()
+    if size is None and own != (None, None):
+        size = tuple(edge_index.get_sparse_size())
+    if size is not None:
         num_src, num_dst = _pair(size)
-        if colptr.numel() == num_dst + 1:
+        if own[0] not in (None, num_src) or own[1] not in (None, num_dst):
+            raise ValueError(
+                f"`size` must be that of the EdgeIndex, {own}, got {(num_src, num_dst)} "
+                "(does `x` have a row for every node?)"
+            )
+        # PyG's caches do not see edits in place, and would fill in a size that is not known.
+        if edge_index.is_sorted_by_col and own[1] is not None and _version(edge_index) == (0, 0):
+            (colptr, row), _ = edge_index.get_csc()
             return _from_csr(colptr, row, (num_dst, num_src), None)
     return _from_edge_index(edge_index.as_tensor(), size)
 
@@ -220,23 +249,32 @@ class _Cache:
         self._lock = threading.Lock()
 
     def find(self, edges: Any, size: Size) -> Adjacency:
-        # Inference tensors carry no version, and only tensors can be edited behind a version.
-        if not isinstance(edges, Tensor) or edges.is_inference():
-            return _build(edges, size)
+        version = _version(edges)
         key = None if size is None else _pair(size)
         with self._lock:
-            version, by_size = self._entries.get(edges, (None, {}))
-            if version == edges._version and key in by_size:
+            known, by_size = self._entries.get(edges, (None, {})) if version else (None, {})
+            if version and version == known and key in by_size:
                 found: Adjacency = by_size[key]
                 return found
-        built = _build(edges, size)
+        with torch.inference_mode(False):  # what is kept must serve a later training step too
+            built = _build(edges, size)
+        if version is None:
+            return built
         with self._lock:
-            version, by_size = self._entries.get(edges, (None, {}))
-            if version != edges._version:
+            known, by_size = self._entries.get(edges, (None, {}))
+            if version != known:
                 by_size = {}
-                self._entries[edges] = (edges._version, by_size)
+                self._entries[edges] = (version, by_size)
             by_size[key] = built
         return built
+
+
+def _version(edges: Any) -> tuple[int, ...] | None:
+    """How often a tensor was edited in place; ``None`` for what does not count it."""
+    if not isinstance(edges, Tensor):
+        return None
+    parts = (edges, edges.as_tensor()) if isinstance(edges, EdgeIndex) else (edges,)
+    return None if any(t.is_inference() for t in parts) else tuple(t._version for t in parts)
 
 
 _cache = _Cache()
@@ -320,7 +358,7 @@ class Edges:
         """The same edges the other way."""
         return replace(self, adj=self.adj.T, broadcast=self.listen, listen=self.broadcast)
 
-    @cached_property
+    @property
     def edge_index(self) -> Tensor:
         """``[2, E]`` in the caller's order of edges."""
         return self.adj.edge_index
@@ -351,7 +389,7 @@ def _sparse_values(edges: Any) -> Tensor | None:
 
 
 def _flatten_adjacency(adj: Adjacency) -> tuple[list[Any], int]:
-    t = adj._transpose
+    t = adj._known_transpose()
     arrays = [adj.rowptr, adj.col, adj.perm]
     return arrays + ([None] * 3 if t is None else [t.rowptr, t.col, t.perm]), adj.num_src
 
@@ -360,8 +398,7 @@ def _unflatten_adjacency(leaves: Any, num_src: int) -> Adjacency:
     rowptr, col, perm, t_rowptr, t_col, t_perm = leaves
     adj = Adjacency(rowptr, col, perm, num_src)
     if t_rowptr is not None:
-        adj._transpose = Adjacency(t_rowptr, t_col, t_perm, adj.num_dst)
-        adj._transpose._transpose = adj
+        adj._join(Adjacency(t_rowptr, t_col, t_perm, adj.num_dst))
     return adj
 
 

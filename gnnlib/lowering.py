@@ -26,19 +26,22 @@ Features = Tensor | tuple[Tensor, Tensor | None]
 Lowering = Callable[[Any, Features, Edges], Tensor]
 
 
-def run(conv: nn.Module, x: Features, edges: Edges) -> Tensor:
+def run(
+    conv: nn.Module, x: Features, edges: Edges, generator: torch.Generator | None = None
+) -> Tensor:
     """Apply a conv to edges, on our kernels where we know how.
 
     Args:
         conv: a gnnlib layer, a PyG conv, or any module called as ``conv(x, edge_index, ...)``.
         x: ``[N, F]``, or ``(x_src, x_dst)`` for a bipartite graph.
         edges: the edges, in the direction of the messages.
+        generator: source of randomness for gnnlib layers; PyG's use torch's own.
 
     Raises:
         ValueError: the edges carry weights or features that ``conv`` has no argument for.
     """
     if hasattr(conv, "forward_edges"):
-        out: Tensor = conv.forward_edges(x, edges)
+        out: Tensor = conv.forward_edges(x, edges, generator)
         return out
     lowered = lowering_of(conv)
     if lowered is not None and _plain(x) and _takes(conv, edges):
@@ -71,26 +74,7 @@ def _plain(x: Features) -> bool:
 
 
 def _takes(conv: nn.Module, edges: Edges) -> bool:
-    return edges.attr is None and (edges.weight is None or _has_argument(conv, "edge_weight"))
-
-
-def _has_argument(conv: nn.Module, name: str) -> bool:
-    parameters = inspect.signature(conv.forward).parameters
-    return name in parameters
-
-
-class _Listen(torch.autograd.Function):
-    """``gate * heard``, zero where the gate is, and the gradient as if it were open there."""
-
-    @staticmethod
-    def forward(ctx: Any, heard: Tensor, gate: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(heard, gate)
-        return torch.where(gate == 0, 0, heard * gate)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        heard, gate = ctx.saved_tensors
-        return torch.where(gate == 0, 0, grad * gate), (grad * heard).sum(-1, keepdim=True)
+    return edges.attr is None and (edges.weight is None or type(conv) in _WEIGHTED)
 
 
 def aggregate(x: Tensor, edges: Edges, reduce: str) -> Tensor:
@@ -105,10 +89,7 @@ def aggregate(x: Tensor, edges: Edges, reduce: str) -> Tensor:
         reduce: ``"sum"``, ``"mean"``, ``"min"`` or ``"max"``.
     """
     out = ops.gather_reduce(x, edges.adj, edges.weight, reduce, edges.broadcast)  # type: ignore[arg-type]
-    if edges.listen is None:
-        return out
-    gated: Tensor = _Listen.apply(out, edges.listen.to(out.dtype).unsqueeze(-1))
-    return gated
+    return out if edges.listen is None else ops.gate_rows(out, edges.listen.to(out.dtype))
 
 
 def gcn_aggregate(x: Tensor, edges: Edges, fill: float = 1.0, add_self_loops: bool = True) -> Tensor:
@@ -219,6 +200,7 @@ _TABLE: dict[type, Lowering] = {
     pyg.GINConv: _gin,
     pyg.GraphConv: _graph_conv,
 }
+_WEIGHTED = {pyg.GCNConv, pyg.GraphConv}
 
 
 def _general(conv: nn.Module, x: Features, edges: Edges) -> Tensor:
@@ -235,7 +217,7 @@ def _general(conv: nn.Module, x: Features, edges: Edges) -> Tensor:
     signals = {"edge_weight": weight, "edge_attr": attr}
     signals = {name: signal for name, signal in signals.items() if signal is not None}
     for name in signals:
-        if not _has_argument(conv, name):
+        if name not in inspect.signature(conv.forward).parameters:
             raise ValueError(
                 f"{type(conv).__name__}.forward takes no `{name}`, so it would be ignored; "
                 "leave it out, or choose a conv that uses it"

@@ -77,9 +77,9 @@ def _pyg(problem: Problem) -> Forward:
 
 
 def _sorted_edges(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
-    """``rowptr, col, perm`` of the edges by target, as a user of CSR prepares them once."""
+    """``rowptr, col, perm`` of the edges by target and source, as users of CSR prepare them once."""
     src, dst = problem.edges()
-    perm = dst.argsort(stable=True)
+    perm = (dst * problem.num_nodes + src).argsort()
     rowptr = dst.new_zeros(problem.num_nodes + 1)
     rowptr[1:] = dst.bincount(minlength=problem.num_nodes).cumsum(0)
     return rowptr, src[perm], perm
@@ -163,9 +163,13 @@ PREPARED: dict[str, Callable[[Problem], Forward]] = {
 
 
 def _features(num_nodes: int, width: int) -> Tensor:
-    """Every column holds distinct values: libraries differ on the gradient of ties."""
+    """Distinct values in every column, none of them zero.
+
+    Libraries differ on the gradient of ties, and that of torch's ``scatter_reduce(include_self=False)``
+    is wrong where an extremum is zero, as it counts the zeros that it started from.
+    """
     columns = [torch.randperm(num_nodes) for _ in range(width)]
-    return torch.stack(columns, dim=1).float().mul_(2 / num_nodes).sub_(1)
+    return torch.stack(columns, dim=1).float().add_(0.25).mul_(2 / num_nodes).sub_(1)
 
 
 def _training_step(forward: Forward, problem: Problem) -> tuple[Tensor, ...]:

@@ -5,9 +5,14 @@
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <string>
 #include <type_traits>
+
+#include "../checks.h"
 
 #define GNNLIB_INLINE inline __attribute__((always_inline))
 
@@ -50,23 +55,36 @@ constexpr int64_t kAhead = 16;
 
 enum class Isa { Baseline, Avx2, Avx512 };
 
-inline Isa best_isa() {
+inline Isa processor_isa() {
 #if defined(GNNLIB_X86)
-  static const Isa isa = [] {
-    const bool fma = __builtin_cpu_supports("fma");
-    if (fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-      return Isa::Avx512;
-    }
-    return fma && __builtin_cpu_supports("avx2") ? Isa::Avx2 : Isa::Baseline;
-  }();
-  return isa;
+  const bool fma = __builtin_cpu_supports("fma");
+  if (fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    return Isa::Avx512;
+  }
+  return fma && __builtin_cpu_supports("avx2") ? Isa::Avx2 : Isa::Baseline;
 #else
   return Isa::Baseline;
 #endif
 }
 
-// The function as compiled for the best instruction set that the processor has.
+// GNNLIB_ISA=baseline, avx2 or avx512 in the environment asks for less than the processor has, so that
+// one machine can test every variant.
+inline Isa wanted_isa() {
+  const char* name = std::getenv("GNNLIB_ISA");
+  const std::string isa = name ? name : "avx512";
+  if (isa == "baseline") return Isa::Baseline;
+  if (isa == "avx2") return Isa::Avx2;
+  require(isa == "avx512", "GNNLIB_ISA must be baseline, avx2 or avx512, got ", isa);
+  return Isa::Avx512;
+}
+
+inline Isa best_isa() {
+  static const Isa isa = std::min(processor_isa(), wanted_isa());
+  return isa;
+}
+
+// The function as compiled for the best instruction set that there is.
 #if defined(GNNLIB_X86)
 #define GNNLIB_BEST(function)                              \
   (best_isa() == Isa::Avx512  ? avx512::function           \

@@ -154,11 +154,21 @@ class ActionNet(nn.Module):
 
         Returns:
             ``[N, 4]``: keep and drop for listening, keep and drop for broadcasting.
+
+        Raises:
+            ValueError: ``x`` is a pair.
         """
+        if not isinstance(x, Tensor):
+            raise ValueError(
+                "ActionNet has no bipartite form, as every node decides on both roles; got `x` as a pair"
+            )
         return self.forward_edges(x, Edges.of(edge_index, size=x.size(0)))
 
-    def forward_edges(self, x: Tensor, edges: Edges) -> Tensor:
-        """As :meth:`forward`, on edges in the direction of the messages."""
+    def forward_edges(
+        self, x: Tensor, edges: Edges, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """As :meth:`forward`, on edges in the direction of the messages; nothing here is random."""
+        del generator
         edges = replace(edges, weight=None, attr=None)
         for k, conv in enumerate(self.convs):
             if k > 0:

@@ -1,5 +1,6 @@
 """Cooperative message passing: every node decides whether to listen and whether to broadcast."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ class Temperature(nn.Module):
 
     def __init__(self, in_channels: int, tau0: float = 0.1) -> None:
         super().__init__()
+        if in_channels < 1:
+            raise ValueError(f"`in_channels` must be at least 1, got {in_channels}")
         if tau0 < 0:
             raise ValueError(f"`tau0` must not be negative, got {tau0}")
         self.tau0 = tau0
@@ -185,11 +188,11 @@ class CooperativeConv(nn.Module):
         actions = self.act(x, edges, generator)
         record(actions)
         gates = {"broadcast": actions.broadcast.to(x.dtype), "listen": actions.listen.to(x.dtype)}
-        return run(self.conv, x, edges.masked(**gates))
+        return run(self.conv, x, edges.masked(**gates), generator)
 
     def act(self, x: Tensor, edges: Edges, generator: torch.Generator | None = None) -> Actions:
         """Let every node decide whether to listen and whether to broadcast."""
-        logits = run(self.action_net, x, Edges(edges.adj, None, None, None, edges.broadcast, edges.listen))
+        logits = run(self.action_net, x, replace(edges, weight=None, attr=None), generator)
         if logits.shape != (x.size(0), 4):
             raise ValueError(
                 f"`action_net` must return logits [N, 4], {[x.size(0), 4]}, got {list(logits.shape)}"

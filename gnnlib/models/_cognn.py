@@ -13,7 +13,7 @@ from gnnlib.adjacency import Edges
 from gnnlib.layers import ActionNet, CooperativeConv, Temperature
 from gnnlib.layers._action_net import ActionConv
 from gnnlib.layers._actions import ActionSpace, EvalMode
-from gnnlib.lowering import run
+from gnnlib.lowering import message_edges, run
 
 Environment = Literal["mean", "sum", "gcn", "gin", "gat"]
 _POOLS = {"mean": global_mean_pool, "sum": global_add_pool}
@@ -180,11 +180,7 @@ class CoGNN(nn.Module):
         x = self.act(self.dropout(self.encoder(x)))
         for conv in self.convs:
             x = self.norm(x)
-            if isinstance(conv, CooperativeConv):
-                out = conv.forward_edges(x, edges, generator)
-            else:
-                out = run(conv, x, edges)
-            out = self.act(self.dropout(out))
+            out = self.act(self.dropout(run(conv, x, message_edges(conv, edges), generator)))
             x = x + out if self.skip else out
         x = self.norm(x)
         if self.pool is not None:

@@ -5,4 +5,5 @@ Every operator has a kernel on the stable ABI of PyTorch and a short pure-torch 
 
 from gnnlib.ops import _extremum as _extremum
 from gnnlib.ops._edge_dot import edge_dot as edge_dot
+from gnnlib.ops._gate_rows import gate_rows as gate_rows
 from gnnlib.ops._gather_reduce import gather_reduce as gather_reduce

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gnnlib._library import register
-from gnnlib.ops._gather_reduce import _adjacency, _same_device, _targets, _transpose
+from gnnlib.ops._gather_reduce import _adjacency, _matrix, _same_device, _targets, _transpose
 
 _kernels = torch.ops.gnnlib
 
@@ -40,7 +40,7 @@ def edge_dot(x_src: Tensor, x_dst: Tensor, adj: Any) -> Tensor:
     """
     adj = _adjacency(adj, x_src)
     _same_device("`x_dst`", x_dst.device, x_src)
-    if x_dst.size(0) != adj.num_dst or x_dst.shape[1:] != x_src.shape[1:]:
+    if x_dst.shape != (adj.num_dst, *x_src.shape[1:]):
         raise ValueError(
             f"`x_dst` must be {[adj.num_dst, *x_src.shape[1:]]}, a row per target node as wide as "
             f"`x_src`, got {list(x_dst.shape)}"
@@ -50,8 +50,7 @@ def edge_dot(x_src: Tensor, x_dst: Tensor, adj: Any) -> Tensor:
             f"`x_src` and `x_dst` must share a floating point dtype, got {x_src.dtype} and {x_dst.dtype}"
         )
     transpose = _transpose(adj, x_src, x_dst)
-    src, dst = x_src.flatten(1) if x_src.dim() > 1 else x_src.unsqueeze(1), x_dst
-    out: Tensor = _op(src, dst.reshape(-1, src.size(1)), adj.rowptr, adj.col, adj.perm, *transpose)
+    out: Tensor = _op(_matrix(x_src), _matrix(x_dst), adj.rowptr, adj.col, adj.perm, *transpose)
     return out
 
 

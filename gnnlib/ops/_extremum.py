@@ -9,18 +9,16 @@ import torch
 from torch import Tensor
 
 from gnnlib._library import register
-from gnnlib.ops._gather_reduce import _targets
+from gnnlib.ops._gather_reduce import _factors, _targets
 
 
 def _message(
     x: Tensor, source: Tensor, perm: Tensor | None, weight: Tensor | None, gate: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The messages along grouped edges, and their factors ``gate * weight``."""
-    factor = x.new_ones(source.numel())
-    if weight is not None:
-        factor = factor * (weight if perm is None else weight[perm])
-    if gate is not None:
-        factor = factor * gate[source]
+    factor = _factors(source, perm, weight, gate)
+    if factor is None:
+        factor = x.new_ones(source.numel())
     return x[source] * factor.unsqueeze(-1), factor.unsqueeze(-1)
 
 

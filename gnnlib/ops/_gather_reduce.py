@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gnnlib._library import register
 from gnnlib.adjacency import Adjacency
+from gnnlib.ops._gate_rows import gate_rows
 
 Reduce = Literal["sum", "mean", "min", "max"]
 _REDUCES = ("sum", "mean", "min", "max")
@@ -62,29 +63,35 @@ def gather_reduce(
     """
     if reduce not in _REDUCES:
         raise ValueError(f"`reduce` must be one of {', '.join(_REDUCES)}, got {reduce!r}")
-    if x.dim() == 0:
-        raise ValueError("`x` must have a row per source node, got a scalar")
+    if reduce == "mean" and not x.is_floating_point():
+        raise ValueError(
+            f"`reduce`=mean needs floating point features, got {x.dtype} (use x.float())"
+        )
     adj = _adjacency(adj, x)
     if weight is not None:
         weight = _factor(weight, "weight", adj.num_edges, "edge", x)
     if gate is not None:
         gate = _factor(gate, "gate", adj.num_src, "source node", x)
-    features = x.reshape(x.size(0), -1) if x.numel() else x.reshape(x.size(0), x[:1].numel())
+    features = _matrix(x)
+    if (reduce == "mean" and gate is not None) or (
+        reduce in ("min", "max") and (weight is not None or gate is not None)
+    ):
+        # Products are compared, and sums divided, in the precision they are accumulated in.
+        wide = _accumulated_in(x.dtype)
+        features, weight, gate = features.to(wide), _cast(weight, wide), _cast(gate, wide)
     if reduce == "mean" and gate is not None:
         out = _gated_mean(features, adj, weight, gate)
-    elif reduce in ("min", "max") and (weight is not None or gate is not None):
-        # Products are compared in the precision they are accumulated in, in both directions.
-        wide = torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else x.dtype
-        out = _call(features.to(wide), adj, _cast(weight, wide), _cast(gate, wide), reduce)
-        out = out.to(x.dtype)
     else:
         out = _call(features, adj, weight, gate, reduce)
-    return out.reshape(adj.num_dst, *x.shape[1:])
+    return out.to(x.dtype).reshape(adj.num_dst, *x.shape[1:])
 
 
 def _adjacency(adj: Any, x: Tensor) -> Adjacency:
+    if x.dim() == 0:
+        raise ValueError("features must have a row per source node, got a scalar")
     if not isinstance(adj, Adjacency):
-        adj = Adjacency.of(adj, x.size(0) if isinstance(adj, Tensor) and not adj.is_sparse else None)
+        listed = isinstance(adj, Tensor) and adj.layout == torch.strided
+        adj = Adjacency.of(adj, x.size(0) if listed else None)
     if x.size(0) != adj.num_src:
         raise ValueError(
             f"`x` must have a row per source node, {adj.num_src}, got {x.size(0)} "
@@ -103,7 +110,20 @@ def _factor(factor: Tensor, name: str, size: int, per: str, x: Tensor) -> Tensor
     _same_device(f"`{name}`", factor.device, x)
     if factor.numel() != size:
         raise ValueError(f"`{name}` must have one value per {per}, {size}, got {list(factor.shape)}")
+    if factor.is_floating_point() and not x.is_floating_point():
+        raise ValueError(
+            f"`{name}` must be whole numbers for {x.dtype} features, got {factor.dtype} (use x.float())"
+        )
     return factor.reshape(-1).to(x.dtype)
+
+
+def _matrix(x: Tensor) -> Tensor:
+    # Unlike reshape(N, -1), this also knows the width of no rows and the rows of no width.
+    return x.unsqueeze(-1).flatten(1)
+
+
+def _accumulated_in(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32) if dtype.is_floating_point else dtype
 
 
 def _cast(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
@@ -125,7 +145,8 @@ def _transpose(adj: Adjacency, *inputs: Tensor | None) -> tuple[Tensor | None, .
     # The backward pass folds over the transpose; it is built only if there will be one.
     if not torch.is_grad_enabled() or not any(t is not None and t.requires_grad for t in inputs):
         return None, None, None
-    return adj.T.rowptr, adj.T.col, adj.T.perm
+    transpose = adj.T
+    return transpose.rowptr, transpose.col, transpose.perm
 
 
 def _targets(rowptr: Tensor, col: Tensor) -> Tensor:
@@ -133,16 +154,28 @@ def _targets(rowptr: Tensor, col: Tensor) -> Tensor:
     return rows.repeat_interleave(rowptr.diff(), output_size=col.size(0))
 
 
+def _factors(
+    col: Tensor, perm: Tensor | None, weight: Tensor | None, gate: Tensor | None
+) -> Tensor | None:
+    # Multiplied in this order everywhere, so that an extremum is found again bit by bit.
+    if weight is not None and perm is not None:
+        weight = weight[perm]
+    if gate is None:
+        return weight
+    return gate[col] if weight is None else gate[col] * weight
+
+
 def _reference(
     x: Tensor, rowptr: Tensor, col: Tensor, perm: Tensor | None, t_rowptr: Tensor | None,
     t_col: Tensor | None, t_perm: Tensor | None, weight: Tensor | None, gate: Tensor | None, reduce: str,
 ) -> Tensor:  # fmt: skip
     index, message = _targets(rowptr, col), x[col]
-    if weight is not None:
-        message = message * (weight if perm is None else weight[perm]).unsqueeze(-1)
+    factor = _factors(col, perm, weight, gate)
+    if factor is not None:
+        message = message * factor.unsqueeze(-1)
     if gate is not None:
         present = gate[col] != 0
-        index, message = index[present], (message * gate[col].unsqueeze(-1))[present]
+        index, message = index[present], message[present]
     how = {"sum": "sum", "mean": "mean", "min": "amin", "max": "amax"}[reduce]
     out = x.new_zeros(rowptr.numel() - 1, x.size(1))
     index = index.unsqueeze(-1).expand_as(message)
@@ -171,15 +204,16 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         return _backward_extremum(ctx, grad)
     rowptr, transpose, forward = graph[0], graph[3:6], graph[0:3]
     if ctx.reduce == "mean":
-        grad = grad / rowptr.diff().clamp(min=1).to(grad.dtype).unsqueeze(-1)
+        count = rowptr.diff().clamp(min=1).to(_accumulated_in(grad.dtype))
+        grad = (grad / count.unsqueeze(-1)).to(grad.dtype)
     grad_x = grad_weight = grad_gate = None
     if needs_x or needs_gate:
         # Without its gate: a closed source learns what opening it would have changed.
         heard = _op(grad, *transpose, *forward, weight, None, "sum")
-        grad_x = heard if gate is None else _open(heard, gate)
+        grad_x = heard if gate is None else gate_rows(heard, gate)
         grad_gate = (x * heard).sum(-1) if needs_gate else None
     if needs_weight:
-        grad_weight = _kernels.edge_dot(x if gate is None else _open(x, gate), grad, *forward, *transpose)
+        grad_weight = _kernels.edge_dot(x if gate is None else gate_rows(x, gate), grad, *forward, *transpose)
     return grad_x, *[None] * 6, grad_weight, grad_gate, None
 
 
@@ -192,16 +226,12 @@ def _backward_extremum(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         grad_x = _kernels.extremum_grad(share, out, x, *graph[3:6], weight, gate)
     if needs_gate:
         # A message is linear in its gate: d/dg <share, g w x> = <dx, x> / g.
-        grad_gate = torch.where(gate == 0, 0, (x * grad_x).sum(-1) / gate)
+        # Messages that did not win count for nothing, even where x is not finite.
+        heard = torch.where(grad_x == 0, 0, x * grad_x).sum(-1)
+        grad_gate = torch.where(gate == 0, 0, heard / gate)
     if needs_weight:
         grad_weight = _kernels.extremum_dot(share, out, x, *graph[0:3], weight, gate)
     return grad_x, *[None] * 6, grad_weight, grad_gate, None
-
-
-def _open(x: Tensor, gate: Tensor) -> Tensor:
-    # Zero where closed, even where x is not finite.
-    gate = gate.unsqueeze(-1)
-    return torch.where(gate == 0, 0, x * gate)
 
 
 _op = register("gather_reduce", _reference, _fake, _backward, _setup_context)

@@ -1,7 +1,6 @@
 """What the loop knows of a task: batches, the loss of one, and predictions beside their targets."""
 
 import copy
-import inspect
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,6 +14,7 @@ from torchmetrics import MeanAbsoluteError, Metric
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, MulticlassAccuracy
 
 from gnnlib.datasets import Task
+from gnnlib.layers import record_actions
 from gnnlib.plotting import plot_actions
 
 Split = Literal["train", "val", "test"]
@@ -121,16 +121,12 @@ class NodeProblem:
     def draw(self, model: nn.Module, folder: Path) -> None:
         """Draw ``actions.png``: what each node does in each layer, if the model's nodes choose."""
         graph = self.graphs["test"]
-        if (
-            graph.num_nodes <= MAX_DRAWN_NODES
-            and "return_actions" in inspect.signature(model.forward).parameters
-        ):
+        if graph.num_nodes <= MAX_DRAWN_NODES:
             model.eval()
-            with torch.no_grad():
-                _, actions = model(
-                    graph.x, graph.edge_index, graph.edge_weight, return_actions=True
-                )
-            plot_actions(graph, actions, folder / "actions.png")
+            with torch.no_grad(), record_actions() as actions:
+                self._forward(model, graph)
+            if actions:
+                plot_actions(graph, actions, folder / "actions.png")
 
     @staticmethod
     def _forward(model: nn.Module, graph: Data) -> Tensor:
