@@ -24,7 +24,10 @@ def extensions() -> dict:
     from torch.utils.cpp_extension import BuildExtension, CppExtension
 
     here = Path(__file__).parent
-    sources = ["csrc/library.cpp", *(str(p.relative_to(here)) for p in sorted(here.glob("csrc/cpu/*.cpp")))]
+    sources = [
+        "csrc/library.cpp",
+        *(str(p.relative_to(here)) for p in sorted(here.glob("csrc/cpu/*.cpp"))),
+    ]
     return {
         "ext_modules": [
             CppExtension(

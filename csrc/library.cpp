@@ -5,19 +5,32 @@
 
 STABLE_TORCH_LIBRARY(gnnlib, m) {
   m.def("is_sorted(Tensor index) -> bool");
-  m.def("coo_to_csr(Tensor edge_index, SymInt num_src, SymInt num_dst) -> (Tensor, Tensor, Tensor)");
-  m.def("csr_transpose(Tensor rowptr, Tensor col, Tensor? perm, SymInt num_src) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "coo_to_csr(Tensor edge_index, SymInt num_src, SymInt num_dst) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "csr_transpose(Tensor rowptr, Tensor col, Tensor? perm, SymInt num_src) -> (Tensor, Tensor, "
+      "Tensor)");
   m.def("check_csr(Tensor rowptr, Tensor col, SymInt num_src) -> ()");
-  m.def("gather_reduce(Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor? t_rowptr, Tensor? t_col, Tensor? t_perm, Tensor? weight, Tensor? gate, str reduce) -> Tensor");
-  m.def("edge_dot(Tensor x_src, Tensor x_dst, Tensor rowptr, Tensor col, Tensor? perm, Tensor? t_rowptr, Tensor? t_col, Tensor? t_perm) -> Tensor");
-  m.def("extremum_share(Tensor grad, Tensor out, Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor? weight, Tensor? gate) -> Tensor");
-  m.def("extremum_grad(Tensor share, Tensor out, Tensor x, Tensor t_rowptr, Tensor t_col, Tensor? t_perm, Tensor? weight, Tensor? gate) -> Tensor");
-  m.def("extremum_dot(Tensor share, Tensor out, Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor weight, Tensor? gate) -> Tensor");
+  m.def(
+      "gather_reduce(Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor? t_rowptr, Tensor? "
+      "t_col, Tensor? t_perm, Tensor? weight, Tensor? gate, str reduce) -> Tensor");
+  m.def(
+      "edge_dot(Tensor x_src, Tensor x_dst, Tensor rowptr, Tensor col, Tensor? perm, Tensor? "
+      "t_rowptr, Tensor? t_col, Tensor? t_perm) -> Tensor");
+  m.def(
+      "extremum_share(Tensor grad, Tensor out, Tensor x, Tensor rowptr, Tensor col, Tensor? perm, "
+      "Tensor? weight, Tensor? gate) -> Tensor");
+  m.def(
+      "extremum_grad(Tensor share, Tensor out, Tensor x, Tensor t_rowptr, Tensor t_col, Tensor? "
+      "t_perm, Tensor? weight, Tensor? gate) -> Tensor");
+  m.def(
+      "extremum_dot(Tensor share, Tensor out, Tensor x, Tensor rowptr, Tensor col, Tensor? perm, "
+      "Tensor weight, Tensor? gate) -> Tensor");
 }
 
 // Importing the module runs the static registrations above; there is nothing else in it.
 PyMODINIT_FUNC PyInit__C() {
-  static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr,
-                               nullptr, nullptr, nullptr, nullptr};
+  static PyModuleDef module = {
+      PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
   return PyModule_Create(&module);
 }

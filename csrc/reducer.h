@@ -1,5 +1,6 @@
-// One reduction, written once for every instruction set and for the GPU: where to start, how to take
-// one more value. Included where GNNLIB_ISA names the namespace to compile it in, so without a guard.
+// One reduction, written once for every instruction set and for the GPU: where to start, how to
+// take one more value. Included where GNNLIB_ISA names the namespace to compile it in, so without a
+// guard.
 #include <limits>
 
 #if defined(__CUDACC__)

@@ -21,7 +21,7 @@ else:
         stacklevel=2,
     )
 
-_fragment = torch.library.Library("gnnlib", "FRAGMENT")
+_fragment = torch.library.Library("gnnlib", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
 def register(
@@ -33,13 +33,13 @@ def register(
 ) -> Any:
     """Complete the operator ``gnnlib::name`` and return it.
 
-    ``reference`` serves every device without a kernel of its own; ``fake`` infers shapes; ``backward``
-    and ``setup_context`` are those of :func:`torch.library.register_autograd`.
+    ``reference`` serves every device without a kernel of its own; ``fake`` infers shapes;
+    ``backward`` and ``setup_context`` are those of :func:`torch.library.register_autograd`.
     """
     qualified = f"gnnlib::{name}"
     if not hasattr(torch.ops.gnnlib, name):  # no kernels, or an operator that needs none
-        _fragment.define(name + torch.library.infer_schema(reference, mutates_args=()))
-    _fragment.impl(name, reference, "CompositeExplicitAutograd")
+        _fragment.define(name + torch.library.infer_schema(reference, mutates_args=()))  # type: ignore[no-untyped-call]
+    _fragment.impl(name, reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(qualified, fake, lib=_fragment)
     if backward is not None:
         torch.library.register_autograd(

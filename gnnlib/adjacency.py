@@ -1,7 +1,7 @@
 """A graph as the kernels want it, and what rides on its edges.
 
-:class:`Adjacency` holds the edges grouped by target; :class:`Edges` is what layers hand to each other:
-an adjacency with the weights, features and gates of its edges.
+:class:`Adjacency` holds the edges grouped by target; :class:`Edges` is what layers hand to each
+other: an adjacency with the weights, features and gates of its edges.
 """
 
 import threading
@@ -24,14 +24,14 @@ class Adjacency:
     r"""The edges of a graph, grouped by target node (CSR), built once and immutable.
 
     Row :math:`i` of the adjacency lists the sources of the edges that point to node :math:`i`:
-    ``col[rowptr[i]:rowptr[i + 1]]``. Use :meth:`of` to build one; layers do so themselves and find it
-    again for the same ``edge_index``.
+    ``col[rowptr[i]:rowptr[i + 1]]``. Use :meth:`of` to build one; layers do so themselves and find
+    it again for the same ``edge_index``.
 
     Args:
         rowptr: ``[N_dst + 1]`` int64, where each target's edges begin.
         col: ``[E]`` int64, the source of each grouped edge, in ``[0, num_src)``.
-        perm: ``[E]`` int64, the position of each grouped edge in the caller's order; ``None`` if it is
-            the same.
+        perm: ``[E]`` int64, the position of each grouped edge in the caller's order; ``None`` if it
+            is the same.
         num_src: number of source nodes, at least 0.
 
     Example:
@@ -56,15 +56,18 @@ class Adjacency:
 
     @staticmethod
     def of(edges: Any, size: Size = None) -> "Adjacency":
-        """Build the adjacency of a graph, or find the one that was built for the same tensor before.
+        """Build the adjacency of a graph, or find the one that was built for the same tensor
+        before.
 
         The cache is weak and keyed by the tensor's identity and version: an edit in place
-        (``edge_index[0, 0] = 3``) is seen, an edit behind autograd's back (``.data``, NumPy) is not.
+        (``edge_index[0, 0] = 3``) is seen, an edit behind autograd's back (``.data``, NumPy) is
+        not.
 
         Args:
-            edges: ``edge_index [2, E]`` (row 0 the sources, row 1 the targets), a PyG ``EdgeIndex``,
-                a ``torch.sparse`` COO, CSR or CSC matrix or a ``torch_sparse.SparseTensor`` in PyG's
-                transposed form ``adj_t [N_dst, N_src]``, or an :class:`Adjacency`.
+            edges: ``edge_index [2, E]`` (row 0 the sources, row 1 the targets), a PyG
+                ``EdgeIndex``, a ``torch.sparse`` COO, CSR or CSC matrix or a
+                ``torch_sparse.SparseTensor`` in PyG's transposed form ``adj_t [N_dst, N_src]``, or
+                an :class:`Adjacency`.
             size: number of nodes, or ``(num_src, num_dst)``; by default the shape of a sparse
                 matrix, or one more than the largest node id.
 
@@ -103,7 +106,7 @@ class Adjacency:
         return self.col.device
 
     @property
-    def T(self) -> "Adjacency":
+    def T(self) -> "Adjacency":  # noqa: N802  (as on a tensor)
         """The same edges the other way: grouped by source, in the same caller's order."""
         known = self._known_transpose()
         if known is not None:
@@ -119,8 +122,8 @@ class Adjacency:
         return self._transpose
 
     def _build_transpose(self) -> "Adjacency":
-        arrays = _sorting.csr_transpose(self.rowptr, self.col, self.perm, self.num_src)
-        return Adjacency(*arrays, num_src=self.num_dst)
+        rowptr, col, perm = _sorting.csr_transpose(self.rowptr, self.col, self.perm, self.num_src)
+        return Adjacency(rowptr, col, perm, self.num_dst)
 
     def _join(self, transpose: "Adjacency") -> "Adjacency":
         transpose._transpose_of = weakref.ref(self)
@@ -176,7 +179,8 @@ def _from_edge_index(edge_index: Tensor, size: Size) -> Adjacency:
         )
     if edge_index.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
         raise TypeError(
-            f"`edge_index` must hold integer node ids, got {edge_index.dtype} (use edge_index.long())"
+            f"`edge_index` must hold integer node ids, got {edge_index.dtype} "
+            "(use edge_index.long())"
         )
     edge_index = edge_index.long()
     if size is None:
@@ -190,7 +194,7 @@ def _from_edge_index(edge_index: Tensor, size: Size) -> Adjacency:
 
 
 def _from_csr(rowptr: Tensor, col: Tensor, shape: tuple[int, int], size: Size) -> Adjacency:
-    num_dst, num_src = shape
+    num_src = shape[1]
     rowptr, col = rowptr.long().clone(), col.long().clone()
     _sorting.check_csr(rowptr, col, num_src)
     return Adjacency(rowptr, col, None, num_src)._checked(size)
@@ -284,10 +288,11 @@ _cache = _Cache()
 class Edges:
     r"""The edges a layer works on: an adjacency, and what rides on it. Immutable.
 
-    Two edge signals are never mixed. ``weight`` multiplies a message. The gates say that an edge *is
-    not there*: edge :math:`(u, v)` is present iff :math:`b_u l_v \neq 0`, where :math:`b_u` is what the
-    source broadcasts and :math:`l_v` how the target listens. A mean does not count an absent edge, a
-    maximum does not see it. Gates live on nodes, so that they mean the same on any edge set.
+    Two edge signals are never mixed. ``weight`` multiplies a message. The gates say that an edge
+    *is not there*: edge :math:`(u, v)` is present iff :math:`b_u l_v \neq 0`, where :math:`b_u` is
+    what the source broadcasts and :math:`l_v` how the target listens. A mean does not count an
+    absent edge, a maximum does not see it. Gates live on nodes, so that they mean the same on any
+    edge set.
 
     Args:
         adj: the edges.
@@ -307,7 +312,10 @@ class Edges:
 
     @staticmethod
     def of(
-        edges: Any, edge_weight: Tensor | None = None, edge_attr: Tensor | None = None, size: Size = None
+        edges: Any,
+        edge_weight: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+        size: Size = None,
     ) -> "Edges":
         """Gather what a layer's ``forward`` was called with.
 
@@ -354,7 +362,7 @@ class Edges:
         return self.broadcast is not None or self.listen is not None
 
     @property
-    def T(self) -> "Edges":
+    def T(self) -> "Edges":  # noqa: N802  (as on a tensor)
         """The same edges the other way."""
         return replace(self, adj=self.adj.T, broadcast=self.listen, listen=self.broadcast)
 
@@ -365,7 +373,7 @@ class Edges:
 
     @property
     def mask(self) -> Tensor | None:
-        """``[E]`` in the caller's order: the product of both gates, zero where an edge is not there."""
+        """``[E]`` in the caller's order: the product of both gates, zero on an absent edge."""
         src, dst = self.edge_index
         sent = None if self.broadcast is None else self.broadcast[src]
         return _times(sent, None if self.listen is None else self.listen[dst])

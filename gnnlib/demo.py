@@ -10,6 +10,9 @@ from gnnlib.training import DataConfig, Epoch, Result, TrainConfig, read_result,
 
 DATA = ("KarateClub", "RootNeighbors")
 
+# RootNeighbors asks a node to know its neighbours' degrees, which a sum can count.
+MODEL = ModelConfig(name="gcn", num_layers=2, action="sum")
+
 
 @dataclass(frozen=True)
 class DemoConfig:
@@ -41,7 +44,7 @@ def demo(config: DemoConfig) -> list[Result]:
         _run(
             TrainConfig(
                 data=DataConfig(data),
-                model=ModelConfig(name="gcn", cooperative=cooperative),
+                model=replace(MODEL, cooperative=cooperative),
                 epochs=config.epochs,
                 lr=1e-2,
                 accelerator="cpu",

@@ -1,8 +1,9 @@
 r"""How convs run on our kernels: one table from conv class to a function of ``(conv, x, edges)``.
 
-:func:`run` is the innermost call of every wrapper. A conv in the table runs as node-level projections
-around :func:`gnnlib.ops.gather_reduce`; any other takes the general path, PyG's own ``forward`` on the
-edges that the gates leave. Both give an absent edge the same meaning: it is not there.
+:func:`run` is the innermost call of every wrapper. A conv in the table runs as node-level
+projections around :func:`gnnlib.ops.gather_reduce`; any other takes the general path, PyG's own
+``forward`` on the edges that the gates leave. Both give an absent edge the same meaning: it is not
+there.
 
 In here edges always point the way messages go, from source to target, whatever the conv's ``flow``.
 """
@@ -41,7 +42,8 @@ def run(
         ValueError: the edges carry weights or features that ``conv`` has no argument for.
     """
     if hasattr(conv, "forward_edges"):
-        out: Tensor = conv.forward_edges(x, edges, generator)
+        layer: Any = conv
+        out: Tensor = layer.forward_edges(x, edges, generator)
         return out
     lowered = lowering_of(conv)
     if lowered is not None and _plain(x) and _takes(conv, edges):
@@ -92,15 +94,18 @@ def aggregate(x: Tensor, edges: Edges, reduce: str) -> Tensor:
     return out if edges.listen is None else ops.gate_rows(out, edges.listen.to(out.dtype))
 
 
-def gcn_aggregate(x: Tensor, edges: Edges, fill: float = 1.0, add_self_loops: bool = True) -> Tensor:
+def gcn_aggregate(
+    x: Tensor, edges: Edges, fill: float = 1.0, add_self_loops: bool = True
+) -> Tensor:
     r"""Aggregate with the symmetric normalisation of GCN (Kipf and Welling, 2017, eq. 2).
 
     .. math::
         \mathrm{out} = \hat D^{-1/2} (A + L) \hat D^{-1/2} x
 
-    where :math:`A` holds the weights of the present edges, :math:`L` one self loop a node (its own weight
-    if the graph has one, ``fill`` otherwise), and :math:`\hat D` the row sums of both: a degree counts
-    present edges only. Nodes multiply and edges do not, so no normalised weight is ever stored.
+    where :math:`A` holds the weights of the present edges, :math:`L` one self loop a node (its own
+    weight if the graph has one, ``fill`` otherwise), and :math:`\hat D` the row sums of both: a
+    degree counts present edges only. Nodes multiply and edges do not, so no normalised weight is
+    ever stored.
 
     Args:
         x: ``[N, F]``.
@@ -156,16 +161,16 @@ def _project(lin: Any, x: Tensor, edges: Edges, reduce: str) -> Tensor:
 def _gcn(conv: Any, x: Features, edges: Edges) -> Tensor:
     if isinstance(x, tuple):
         raise ValueError(
-            "GCNConv has no bipartite form, as it normalises by the degrees of both ends; got `x` as a "
-            "pair (use SAGEConv or GraphConv)"
+            "GCNConv has no bipartite form, as it normalises by the degrees of both ends; "
+            "got `x` as a pair (use SAGEConv or GraphConv)"
         )
-    x = conv.lin(x)
+    h: Tensor = conv.lin(x)
     if conv.normalize:
         # PyG's: without edge weights, `improved` changes nothing.
         fill = 2.0 if conv.improved and edges.weight is not None else 1.0
-        out = gcn_aggregate(x, edges, fill, conv.add_self_loops)
+        out = gcn_aggregate(h, edges, fill, conv.add_self_loops)
     else:
-        out = aggregate(x, edges, "sum")
+        out = aggregate(h, edges, "sum")
     return out if conv.bias is None else out + conv.bias
 
 
@@ -184,8 +189,8 @@ def _gin(conv: Any, x: Features, edges: Edges) -> Tensor:
     out = aggregate(x_src, edges, _REDUCE[conv.aggr])
     if x_dst is not None:
         out = out + (1 + conv.eps) * x_dst
-    out = conv.nn(out)
-    return out
+    transformed: Tensor = conv.nn(out)
+    return transformed
 
 
 def _graph_conv(conv: Any, x: Features, edges: Edges) -> Tensor:
@@ -240,7 +245,7 @@ def _gated_messages(
         used = inputs[0]
         current = gate if used is edge_index else _gate_of(used, module, edges)
 
-    def after_message(module: Any, inputs: Any, message: Tensor) -> Tensor:
+    def after_message(module: Any, _: Any, message: Tensor) -> Tensor:
         shape = [1] * message.dim()
         shape[module.node_dim] = -1
         return message * current.to(message.dtype).view(shape)

@@ -4,6 +4,7 @@ Run as ``python -m benchmarks.kernels.gather_reduce``; ``--help`` lists the opti
 """
 
 import argparse
+import contextlib
 import importlib
 import re
 import warnings
@@ -77,8 +78,9 @@ def _pyg(problem: Problem) -> Forward:
 
 
 def _sorted_edges(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
-    """``rowptr, col, perm`` of the edges by target and source, as users of CSR prepare them once."""
+    """``rowptr, col, perm`` of the edges by target, as a user of CSR prepares them once."""
     src, dst = problem.edges()
+    # By source within a target, which torch.sparse relies on.
     perm = (dst * problem.num_nodes + src).argsort()
     rowptr = dst.new_zeros(problem.num_nodes + 1)
     rowptr[1:] = dst.bincount(minlength=problem.num_nodes).cumsum(0)
@@ -165,8 +167,8 @@ PREPARED: dict[str, Callable[[Problem], Forward]] = {
 def _features(num_nodes: int, width: int) -> Tensor:
     """Distinct values in every column, none of them zero.
 
-    Libraries differ on the gradient of ties, and that of torch's ``scatter_reduce(include_self=False)``
-    is wrong where an extremum is zero, as it counts the zeros that it started from.
+    Libraries differ on the gradient of ties, and torch's ``scatter_reduce(include_self=False)``
+    gets it wrong where an extremum is zero: it counts the zero it started from as one more tie.
     """
     columns = [torch.randperm(num_nodes) for _ in range(width)]
     return torch.stack(columns, dim=1).float().add_(0.25).mul_(2 / num_nodes).sub_(1)
@@ -211,12 +213,10 @@ def _sides(
 _PASSES = ((False, "forward"), (True, "forward+backward"))
 
 
-def _large_cases(edge_index: Tensor, num_nodes: int) -> Iterator[Case]:
-    works = [
-        (128, "sum", False), (128, "max", False), (128, "mean", False), (128, "sum", True),
-        (64, "sum", False), (64, "max", False),
-    ]  # fmt: skip
-    for width, reduce, weighted in works:
+def _large_cases(edge_index: Tensor, num_nodes: int, quick: bool) -> Iterator[Case]:
+    works = [("sum", False, 128), ("max", False, 128), ("mean", False, 128), ("sum", True, 128)]
+    more = [] if quick else [("sum", False, 64), ("max", False, 64)]
+    for reduce, weighted, width in works + more:
         for backward, passes in _PASSES:
             what = f"weighted {reduce}" if weighted else reduce
             sides = partial(
@@ -225,11 +225,11 @@ def _large_cases(edge_index: Tensor, num_nodes: int) -> Iterator[Case]:
             yield Case(f"{what}, F={width}, {passes}", sides)
 
 
-def _molecule_cases(edge_index: Tensor, num_nodes: int) -> Iterator[Case]:
+def _molecule_cases(edge_index: Tensor, num_nodes: int, quick: bool) -> Iterator[Case]:
     # A clone is what a loader's batch is to the adjacency cache: a tensor it has not seen.
     supplies = [("seen before", lambda: edge_index, True), ("new graph", edge_index.clone, False)]
     for graph, edges, prepared in supplies:
-        for width in (64, 128):
+        for width in (64,) if quick else (64, 128):
             for reduce in ("sum", "max"):
                 for backward, passes in _PASSES:
                     sides = partial(
@@ -282,12 +282,12 @@ def _building_cases(graph: str, edge_index: Tensor, num_nodes: int) -> Iterator[
 
 
 def cases(quick: bool) -> Iterator[Case]:
-    """All cases; on tiny graphs if ``quick``."""
+    """All cases; if ``quick``, one width of each on tiny graphs."""
     num_nodes, num_edges = (500, 4_000) if quick else (ARXIV_NODES, ARXIV_EDGES)
     edge_index = power_law(num_nodes, num_edges)
     batch, batch_nodes = molecules(4 if quick else 128)
-    yield from _large_cases(edge_index, num_nodes)
-    yield from _molecule_cases(batch, batch_nodes)
+    yield from _large_cases(edge_index, num_nodes, quick)
+    yield from _molecule_cases(batch, batch_nodes, quick)
     yield from _building_cases("large graph", edge_index, num_nodes)
     yield from _building_cases("molecules", batch, batch_nodes)
 
@@ -299,7 +299,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="tiny graphs, two rounds: does it run?"
     )
-    parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="torch threads (default 2; 1 with --quick, which has no work for 2)",
+    )
     parser.add_argument("--rounds", type=int, default=15, help="at most so many (default 15)")
     parser.add_argument(
         "--seconds", type=float, default=6, help="of rounds per case, after three (default 6)"
@@ -314,6 +318,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--quick and --only, which must not replace a full run's, only print",
     )
     options = parser.parse_args(argv)
+    if options.threads is None:
+        options.threads = 1 if options.quick else 2
     if options.threads < 1 or options.rounds < 1:
         parser.error("--threads and --rounds must be at least 1")
     return options
@@ -325,8 +331,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     chosen = [c for c in cases(options.quick) if re.search(options.only, c.name)]
     partial_run = options.quick or options.only
-    with warnings.catch_warnings():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+        stack.enter_context(torch.sparse.check_sparse_tensor_invariants(False))
         return run(
             NAME,
             chosen,

@@ -87,7 +87,8 @@ bool is_sorted(Tensor index) {
 
 Grouped coo_to_csr(Tensor edge_index, int64_t num_src, int64_t num_dst) {
   require_index(edge_index, "edge_index", 2);
-  require(edge_index.size(0) == 2, "`edge_index` must be [2, E], got ", edge_index.size(0), " rows");
+  require(edge_index.size(0) == 2, "`edge_index` must be [2, E], got ", edge_index.size(0),
+          " rows");
   require(num_src >= 0 && num_dst >= 0, "`size` must not be negative");
   const Tensor index = torch::stable::contiguous(edge_index);
   const int64_t num_edges = index.size(1);
@@ -99,7 +100,8 @@ Grouped coo_to_csr(Tensor edge_index, int64_t num_src, int64_t num_dst) {
   int64_t* to_perm = perm.mutable_data_ptr<int64_t>();
   BadNode bad;
   counting_sort(
-      num_edges, num_dst, rowptr.mutable_data_ptr<int64_t>(), bad, [&](int64_t e) { return dst[e]; },
+      num_edges, num_dst, rowptr.mutable_data_ptr<int64_t>(), bad,
+      [&](int64_t e) { return dst[e]; },
       [&](int64_t e) { return in_range(src[e], num_src) && in_range(dst[e], num_dst); },
       [&](int64_t e, int64_t slot) {
         to_col[slot] = src[e];
@@ -119,8 +121,8 @@ void check_csr(Tensor rowptr, Tensor col, int64_t num_src) {
           "`rowptr` must run from 0 to the number of edges, ", graph.num_edges, ", got ",
           graph.rowptr[0], " to ", graph.rowptr[graph.num_rows]);
   for (int64_t row = 0; row < graph.num_rows; ++row) {
-    require(graph.rowptr[row] <= graph.rowptr[row + 1], "`rowptr` must not decrease, but does at row ",
-            row);
+    require(graph.rowptr[row] <= graph.rowptr[row + 1],
+            "`rowptr` must not decrease, but does at row ", row);
   }
   for (int64_t e = 0; e < graph.num_edges; ++e) {
     if (!in_range(graph.col[e], num_src)) bad_node("source", graph.col[e], num_src);

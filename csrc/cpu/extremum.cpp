@@ -1,7 +1,7 @@
 // The gradient of gather_reduce for min and max, where messages that tie share it evenly:
 //   share[i]  = grad[i] / #{edges e = (j -> i) : message(e) == out[i]}
-//   dx[j]     = sum over edges (j -> i) of gate[j] * weight[e] * share[i], where message(e) == out[i]
-//   dweight[e] = <gate[j] * x[j], share[i]>, likewise
+//   dx[j]     = sum over edges (j -> i) of gate[j] * weight[e] * share[i], where message(e) ==
+//   out[i] dweight[e] = <gate[j] * x[j], share[i]>, likewise
 #ifndef GNNLIB_ISA
 
 #include "dispatch.h"
@@ -116,7 +116,8 @@ struct ExtremumShare {
   template <typename U>
   GNNLIB_INLINE void finish(int64_t row, int64_t f, U ties, int64_t) const {
     const U one = U{} + acc_t(1);
-    store_as(share + row * width + f, load_as<U>(grad + row * width + f) / (ties < one ? one : ties));
+    store_as(share + row * width + f,
+             load_as<U>(grad + row * width + f) / (ties < one ? one : ties));
   }
 };
 

@@ -5,8 +5,9 @@
 //   T init(), U combine(U, U)             the fold's start, and two partial folds into one
 //   bool edge(row, e, Edge&)              reads an edge; false when it is not there
 //   void prefetch(e, f, columns)          edge e will be wanted soon
-//   U step<U>(acc, row, Edge, f)          takes one message; U is a vector of columns from f on, or one
-//   void finish<U>(row, f, acc, present)  writes a finished row, of whose edges `present` were there
+//   U step<U>(acc, row, Edge, f)          takes one message; U is a vector of columns from f on, or
+//   one void finish<U>(row, f, acc, present)  writes a finished row, of whose edges `present` were
+//   there
 // Included inside foreach_isa.h, so without a guard.
 
 namespace gnnlib::GNNLIB_ISA {
@@ -80,11 +81,10 @@ void fold_rows(const Op& op) {
   const Schedule schedule(op.graph, op.width);
   const std::unique_ptr<T[]> partial(new T[schedule.num_pieces() * op.width]);
   std::vector<int64_t> present(schedule.num_pieces());
-  schedule.run(
-      [&](int64_t row, int64_t begin, int64_t end) { fold_row(op, row, begin, end); },
-      [&](int64_t row, int64_t begin, int64_t end, int64_t k) {
-        fold_row(op, row, begin, end, {partial.get() + k * op.width, &present[k]});
-      });
+  schedule.run([&](int64_t row, int64_t begin, int64_t end) { fold_row(op, row, begin, end); },
+               [&](int64_t row, int64_t begin, int64_t end, int64_t k) {
+                 fold_row(op, row, begin, end, {partial.get() + k * op.width, &present[k]});
+               });
   for (const Hub& hub : schedule.hubs()) {
     int64_t count = 0;
     for (int64_t k = 0; k < hub.num_pieces; ++k) count += present[hub.first_piece + k];

@@ -1,8 +1,8 @@
-// Compiles the file named by GNNLIB_KERNEL once per instruction set, each time in a namespace of its
-// own (GNNLIB_ISA), with GNNLIB_VECTORS 64-byte accumulators to a tile: as many as its registers
-// hold. The target is a pragma around the code, not an attribute on its entry: GCC splits vector
-// operations that a function's own target lacks before it inlines.
-// Other processors and compilers get the baseline alone. No include guard: each kernel file wants its own copies.
+// Compiles the file named by GNNLIB_KERNEL once per instruction set, each time in a namespace of
+// its own (GNNLIB_ISA), with GNNLIB_VECTORS 64-byte accumulators to a tile: as many as its
+// registers hold. The target is a pragma around the code, not an attribute on its entry: GCC splits
+// vector operations that a function's own target lacks before it inlines. Other processors and
+// compilers get the baseline alone. No include guard: each kernel file wants its own copies.
 
 #define GNNLIB_ISA baseline
 #define GNNLIB_VECTORS 2

@@ -27,9 +27,8 @@ Tensor gather_reduce(Tensor x, Tensor rowptr, Tensor col, OptionalTensor perm, O
   Tensor out = empty_like(x, {message.graph.num_rows, message.width()});
   if (is_integral(x.scalar_type())) {
     require(how != Reduce::Mean, "`reduce`=mean needs floating point features");
-    dispatch_integral(x.scalar_type(), [&](auto tag) {
-      baseline::gather_reduce<decltype(tag)>(message, how, out);
-    });
+    dispatch_integral(x.scalar_type(),
+                      [&](auto tag) { baseline::gather_reduce<decltype(tag)>(message, how, out); });
   } else {
     dispatch_floating(x.scalar_type(), [&](auto tag) {
       GNNLIB_BEST(gather_reduce<decltype(tag)>)(message, how, out);
@@ -101,15 +100,17 @@ struct GatherReduce {
 template <typename scalar_t>
 void gather_reduce(const Message& m, Reduce reduce, Tensor& out) {
   const auto run = [&](auto how) {
-    fold_rows(GatherReduce<scalar_t, how.value>{m.graph, m.width(), m.x.const_data_ptr<scalar_t>(),
-                                                factors<scalar_t>(m.weight, m.gate),
-                                                reduce == Reduce::Mean,
-                                                out.mutable_data_ptr<scalar_t>()});
+    fold_rows(GatherReduce<scalar_t, how.value>{
+        m.graph, m.width(), m.x.const_data_ptr<scalar_t>(), factors<scalar_t>(m.weight, m.gate),
+        reduce == Reduce::Mean, out.mutable_data_ptr<scalar_t>()});
   };
   switch (reduce) {
-    case Reduce::Min: return run(std::integral_constant<Reduce, Reduce::Min>{});
-    case Reduce::Max: return run(std::integral_constant<Reduce, Reduce::Max>{});
-    default: return run(std::integral_constant<Reduce, Reduce::Sum>{});
+    case Reduce::Min:
+      return run(std::integral_constant<Reduce, Reduce::Min>{});
+    case Reduce::Max:
+      return run(std::integral_constant<Reduce, Reduce::Max>{});
+    default:
+      return run(std::integral_constant<Reduce, Reduce::Sum>{});
   }
 }
 

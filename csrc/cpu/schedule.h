@@ -50,7 +50,8 @@ class Schedule {
   const std::vector<Hub>& hubs() const { return hubs_; }
   int64_t num_pieces() const { return static_cast<int64_t>(piece_row_.size()); }
 
-  // row(r, begin, end): all edges of a row; piece(r, begin, end, k): those of the k-th piece of a hub.
+  // row(r, begin, end): all edges of a row; piece(r, begin, end, k): those of the k-th piece of a
+  // hub.
   template <typename Row, typename Piece>
   void run(const Row& row, const Piece& piece) const {
     const int64_t pieces = num_pieces();

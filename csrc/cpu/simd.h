@@ -1,5 +1,5 @@
-// 64-byte vectors of the compiler's own kind: one AVX-512, two AVX2 or four SSE registers. What works
-// on them is in simd_ops.h, which is compiled once per instruction set.
+// 64-byte vectors of the compiler's own kind: one AVX-512, two AVX2 or four SSE registers. What
+// works on them is in simd_ops.h, which is compiled once per instruction set.
 #pragma once
 
 #include <torch/headeronly/util/BFloat16.h>
@@ -50,7 +50,8 @@ using vec = typename Simd<T>::type;
 template <typename U, typename T>
 constexpr int lanes = std::is_same_v<U, T> ? 1 : 64 / sizeof(T);
 
-// Edges to look ahead: enough to cover the latency of memory, few enough to stay in the first-level cache.
+// Edges to look ahead: enough to cover the latency of memory, few enough to stay in the first-level
+// cache.
 constexpr int64_t kAhead = 16;
 
 enum class Isa { Baseline, Avx2, Avx512 };
@@ -68,8 +69,8 @@ inline Isa processor_isa() {
 #endif
 }
 
-// GNNLIB_ISA=baseline, avx2 or avx512 in the environment asks for less than the processor has, so that
-// one machine can test every variant.
+// GNNLIB_ISA=baseline, avx2 or avx512 in the environment asks for less than the processor has, so
+// that one machine can test every variant.
 inline Isa wanted_isa() {
   const char* name = std::getenv("GNNLIB_ISA");
   const std::string isa = name ? name : "avx512";
@@ -86,9 +87,10 @@ inline Isa best_isa() {
 
 // The function as compiled for the best instruction set that there is.
 #if defined(GNNLIB_X86)
-#define GNNLIB_BEST(function)                              \
-  (best_isa() == Isa::Avx512  ? avx512::function           \
-   : best_isa() == Isa::Avx2 ? avx2::function : baseline::function)
+#define GNNLIB_BEST(function)                   \
+  (best_isa() == Isa::Avx512 ? avx512::function \
+   : best_isa() == Isa::Avx2 ? avx2::function   \
+                             : baseline::function)
 #else
 #define GNNLIB_BEST(function) baseline::function
 #endif

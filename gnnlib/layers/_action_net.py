@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -55,7 +56,7 @@ class _TwinConv(nn.Module):
 
     def reset_parameters(self) -> None:
         for module in self.children():
-            module.reset_parameters()
+            module.reset_parameters()  # type: ignore[operator]
         if self.conv == "gin":
             nn.init.zeros_(self.eps)
 
@@ -85,7 +86,8 @@ class ActionNet(nn.Module):
     r"""The two action networks of Co-GNN, one for listening and one for broadcasting, in one pass.
 
     .. math::
-        \ell^{\mathrm{in}} = \pi_{\mathrm{in}}(x, A), \qquad \ell^{\mathrm{out}} = \pi_{\mathrm{out}}(x, A)
+        \ell^{\mathrm{in}} = \pi_{\mathrm{in}}(x, A), \qquad
+        \ell^{\mathrm{out}} = \pi_{\mathrm{out}}(x, A)
 
     Two networks with weights of their own (Finkelshtein et al., 2024, "Cooperative Graph Neural
     Networks", section 4), whose messages share one aggregation a layer. They see the whole graph,
@@ -95,8 +97,8 @@ class ActionNet(nn.Module):
         in_channels: width of the node features.
         hidden_channels: width of each network's hidden layers.
         num_layers: number of layers, at least 1.
-        conv: ``"mean"``, ``"sum"``, ``"gcn"``, ``"gin"``, or ``"lin"`` for networks that see their own
-            node only. The paper's names are µ, Σ, ∗ and ε.
+        conv: ``"mean"``, ``"sum"``, ``"gcn"``, ``"gin"``, or ``"lin"`` for networks that see their
+            own node only. The paper's names are µ, Σ, ∗ and ε.
         dropout: probability of dropout between layers.
         act: activation between layers, a name that PyG resolves.
 
@@ -134,9 +136,7 @@ class ActionNet(nn.Module):
         self.num_layers = num_layers
         self.conv = conv
         sizes = [in_channels, *[hidden_channels] * (num_layers - 1), 2]
-        self.convs = nn.ModuleList(
-            _TwinConv(i, o, conv) for i, o in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.convs = nn.ModuleList(_TwinConv(i, o, conv) for i, o in pairwise(sizes))
         self.act = activation_resolver(act)
         self.dropout = nn.Dropout(dropout)
 
@@ -160,7 +160,8 @@ class ActionNet(nn.Module):
         """
         if not isinstance(x, Tensor):
             raise ValueError(
-                "ActionNet has no bipartite form, as every node decides on both roles; got `x` as a pair"
+                "ActionNet has no bipartite form, as every node decides on both roles; "
+                "got `x` as a pair"
             )
         return self.forward_edges(x, Edges.of(edge_index, size=x.size(0)))
 

@@ -47,33 +47,47 @@ def decide(
 
     With noise :math:`g` of a standard Gumbel distribution, an action is
     :math:`\arg\max_k (\ell_k + g_k)`; its gradient is that of
-    :math:`\mathrm{softmax}((\ell + g) / \tau)` (straight-through Gumbel-softmax, Jang et al., 2017).
+    :math:`\mathrm{softmax}((\ell + g) / \tau)` (straight-through Gumbel-softmax, Jang et al.,
+    2017).
 
     Args:
-        logits: ``[N, 4]``. ``"factorised"``: (listen, do not, broadcast, do not), two decisions a node.
-            ``"categorical"``: one decision among (standard, listen, broadcast, isolate).
+        logits: ``[N, 4]``. ``"factorised"``: (listen, do not, broadcast, do not), two decisions a
+            node. ``"categorical"``: one decision among (standard, listen, broadcast, isolate).
         temperature: :math:`\tau > 0`, one number or ``[N, 1]``.
         actions: how to read the logits.
         mode: ``"sample"`` with noise, ``"argmax"`` without, ``"expected"`` for the probabilities.
         generator: source of the noise; ``None`` for torch's own.
     """
-    # float16 would overflow at low temperatures.
-    logits = logits.float().view(-1, 2, 2) if actions == "factorised" else logits.float()
+    logits = logits.float()  # float16 would overflow at low temperatures
+    noise = 0.0 if mode != "sample" else _gumbel(logits, generator)
     if isinstance(temperature, Tensor):
-        temperature = temperature.float().view(-1, *[1] * (logits.dim() - 1))
+        temperature = temperature.float().view(-1, 1)
+    if actions == "factorised":
+        # Of two classes, the softmax is the sigmoid of their difference.
+        margin = (logits + noise)[:, 0::2] - (logits + noise)[:, 1::2]
+        if mode == "expected":
+            listen, broadcast = margin.sigmoid().unbind(-1)
+        else:
+            hard = (margin >= 0).to(margin.dtype)
+            listen, broadcast = _straight_through(hard, (margin / temperature).sigmoid()).unbind(-1)
+        return Actions(listen, broadcast)
     if mode == "expected":
         chosen = logits.softmax(-1)
     else:
-        if mode == "sample":
-            noise = torch.empty_like(logits, memory_format=torch.contiguous_format)
-            logits = logits - noise.exponential_(generator=generator).log()
-        soft = (logits / temperature).softmax(-1)
-        index = logits.argmax(-1, keepdim=True)
-        hard = torch.zeros_like(logits).scatter(-1, index, 1.0)
-        chosen = hard + (soft - soft.detach())  # the bracket is exactly zero: gates stay 0 and 1
-    if actions == "factorised":
-        return Actions(chosen[:, 0, 0], chosen[:, 1, 0])
-    return Actions(chosen[:, 0] + chosen[:, 1], chosen[:, 0] + chosen[:, 2])
+        best = (logits + noise).argmax(-1, keepdim=True)
+        hard = torch.zeros_like(logits).scatter(-1, best, 1.0)
+        chosen = _straight_through(hard, ((logits + noise) / temperature).softmax(-1))
+    standard, listen, broadcast, _ = chosen.unbind(-1)
+    return Actions(standard + listen, standard + broadcast)
+
+
+def _gumbel(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    noise = torch.empty_like(like, memory_format=torch.contiguous_format)
+    return -noise.exponential_(generator=generator).log()
+
+
+def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    return hard + (soft - soft.detach())  # the bracket is exactly zero: gates stay 0 and 1
 
 
 _recording: ContextVar[list[Actions] | None] = ContextVar("recording", default=None)
@@ -84,8 +98,8 @@ def record_actions() -> Iterator[list[Actions]]:
     """Collect what the nodes decide in every cooperative layer that runs inside the block.
 
     Yields:
-        A list that grows by one :class:`Actions` a layer, in the order in which the layers ran. Layers
-        inside ``torch.compile`` are not recorded.
+        A list that grows by one :class:`Actions` a layer, in the order in which the layers ran.
+        Layers inside ``torch.compile`` are not recorded.
 
     Example:
         >>> from torch_geometric.nn import GCNConv

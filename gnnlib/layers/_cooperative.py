@@ -56,32 +56,33 @@ class Temperature(nn.Module):
 
 
 class CooperativeConv(nn.Module):
-    r"""Make a conv cooperative: a message travels only from a node that broadcasts to one that listens.
+    r"""Make a conv cooperative: messages go only from nodes that broadcast to nodes that listen.
 
     .. math::
         a_v = (l_v, b_v) \sim \pi(x, A)_v, \qquad
         x'_v = \mathrm{conv}\big(x_v, \{\!\{ x_u : u \in N(v), \, l_v b_u = 1 \}\!\}\big)
 
-    from Finkelshtein et al., 2024, "Cooperative Graph Neural Networks", section 4. A node's action is
-    standard (listens and broadcasts), listen, broadcast, or isolate. In training, actions are drawn by
-    straight-through Gumbel-softmax; in evaluation, ``eval_mode`` says how.
+    from Finkelshtein et al., 2024, "Cooperative Graph Neural Networks", section 4. A node's action
+    is standard (listens and broadcasts), listen, broadcast, or isolate. In training, actions are
+    drawn by straight-through Gumbel-softmax; in evaluation, ``eval_mode`` says how.
 
-    Differs: a closed edge is *absent*, as in the paper, so that a mean averages over those who broadcast;
-    the paper's code divides by the full degree. The code also samples in evaluation, which makes its
-    test metrics random; here argmax is the default.
+    Differs: a closed edge is *absent*, as in the paper, so that a mean averages over those who
+    broadcast; the paper's code divides by the full degree. The code also samples in evaluation,
+    which makes its test metrics random; here argmax is the default.
 
     Args:
-        conv: the environment network's layer, any PyG conv or gnnlib layer. GCN, SAGE, GIN and GraphConv
-            run on the fused kernels; for sums and means the gradient then reaches closed edges too. Any
-            other conv runs as it is on the open edges.
-        action_net: the action network, :class:`ActionNet` or any module that maps ``(x, edge_index)`` to
-            logits ``[N, 4]``. Pass the same module to several layers to share it, as the paper does.
-        actions: ``"factorised"`` for two binary decisions (the paper's code), ``"categorical"`` for one
-            among four (the paper's text).
-        temperature: :math:`\tau > 0` of the Gumbel-softmax, or a module from ``x`` to ``[N, 1]``, such as
-            :class:`Temperature`.
-        eval_mode: in evaluation, take the likelier action (``"argmax"``), draw one (``"sample"``), or weigh
-            messages by the probability that they travel (``"expected"``).
+        conv: the environment network's layer, any PyG conv or gnnlib layer. GCN, SAGE, GIN and
+            GraphConv run on the fused kernels; for sums and means the gradient then reaches closed
+            edges too. Any other conv runs as it is on the open edges.
+        action_net: the action network, :class:`ActionNet` or any module that maps ``(x,
+            edge_index)`` to logits ``[N, 4]``. Pass the same module to several layers to share it,
+            as the paper does.
+        actions: ``"factorised"`` for two binary decisions (the paper's code), ``"categorical"`` for
+            one among four (the paper's text).
+        temperature: :math:`\tau > 0` of the Gumbel-softmax, or a module from ``x`` to ``[N, 1]``,
+            such as :class:`Temperature`.
+        eval_mode: in evaluation, take the likelier action (``"argmax"``), draw one (``"sample"``),
+            or weigh messages by the probability that they travel (``"expected"``).
 
     Raises:
         TypeError: ``conv`` passes no messages.
@@ -107,13 +108,14 @@ class CooperativeConv(nn.Module):
         super().__init__()
         if not isinstance(conv, MessagePassing) and not hasattr(conv, "forward_edges"):
             raise TypeError(
-                f"`conv` must be a PyG MessagePassing or a gnnlib layer, got {type(conv).__name__}: "
-                "without messages there is nothing to gate (wrap the convs inside it)"
+                "`conv` must be a PyG MessagePassing or a gnnlib layer, got "
+                f"{type(conv).__name__}: without messages there is nothing to gate "
+                "(wrap the convs inside it)"
             )
         if getattr(conv, "cached", False):
             raise ValueError(
-                f"`conv` must not cache its graph, as the actions change it; got {type(conv).__name__} "
-                "with cached=True"
+                "`conv` must not cache its graph, as the actions change it; got "
+                f"{type(conv).__name__} with cached=True"
             )
         for name, value, allowed in (
             ("actions", actions, ("factorised", "categorical")),
@@ -175,8 +177,8 @@ class CooperativeConv(nn.Module):
         """
         if isinstance(x, (tuple, list)):
             raise ValueError(
-                "CooperativeConv has no bipartite form, as every node both listens and broadcasts; got "
-                "`x` as a pair"
+                "CooperativeConv has no bipartite form, as every node both listens and "
+                "broadcasts; got `x` as a pair"
             )
         edges = Edges.of(edge_index, edge_weight, edge_attr, size=x.size(0))
         return self.forward_edges(x, message_edges(self, edges), generator)
@@ -195,12 +197,12 @@ class CooperativeConv(nn.Module):
         logits = run(self.action_net, x, replace(edges, weight=None, attr=None), generator)
         if logits.shape != (x.size(0), 4):
             raise ValueError(
-                f"`action_net` must return logits [N, 4], {[x.size(0), 4]}, got {list(logits.shape)}"
+                f"`action_net` must return logits [N, 4], {[x.size(0), 4]}, "
+                f"got {list(logits.shape)}"
             )
-        learned = isinstance(self.temperature, nn.Module)
-        temperature = self.temperature(x) if learned else self.temperature  # type: ignore[operator]
+        tau = self.temperature(x) if isinstance(self.temperature, nn.Module) else self.temperature
         mode: EvalMode = "sample" if self.training else self.eval_mode
-        return decide(logits, temperature, self.actions, mode, generator)
+        return decide(logits, tau, self.actions, mode, generator)
 
     def __repr__(self) -> str:
         return (

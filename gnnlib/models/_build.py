@@ -1,7 +1,7 @@
 """A network from a config, for the command line."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 from torch_geometric.nn import GCN, GIN, GraphSAGE
@@ -104,15 +104,14 @@ def build(config: ModelConfig, in_channels: int, out_channels: int) -> nn.Module
     return model
 
 
-def _make_cooperative(model: nn.Module, config: ModelConfig, action: ActionConv) -> None:
+def _make_cooperative(model: Any, config: ModelConfig, action: ActionConv) -> None:
     """Wrap each conv in place; convs of one width share their action network."""
-    convs = model.convs
     nets: dict[int, ActionNet] = {}
-    for k, conv in enumerate(convs):  # type: ignore[arg-type]
+    for k, conv in enumerate(model.convs):
         width = model.in_channels if k == 0 else model.hidden_channels
         if width not in nets:
             nets[width] = ActionNet(width, config.action_channels, config.action_layers, action)
-        convs[k] = CooperativeConv(  # type: ignore[index, operator]
+        model.convs[k] = CooperativeConv(
             conv,
             nets[width],
             actions=config.actions,

@@ -5,8 +5,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv
-from torch_geometric.nn import global_add_pool, global_mean_pool
+from torch_geometric.nn import (
+    GATConv,
+    GCNConv,
+    GINConv,
+    SAGEConv,
+    global_add_pool,
+    global_mean_pool,
+)
 from torch_geometric.nn.resolver import activation_resolver
 
 from gnnlib.adjacency import Edges
@@ -43,24 +49,24 @@ class CoGNN(nn.Module):
         h^{\ell+1} &= \tilde h^{\ell} + \sigma\big(\eta_\ell(\tilde h^{\ell}, A^{\ell})\big), \qquad
         A^{\ell} = \text{edges that } \pi(\tilde h^{\ell}, A) \text{ leaves}
 
-    from Finkelshtein et al., 2024, "Cooperative Graph Neural Networks", section 4 and its code: one action
-    network :math:`\pi` and one layer norm are shared by all layers. The paper writes
-    Co-GNN(:math:`\pi, \eta`), the action network first: its (Σ, µ) is
-    ``CoGNN(..., action="sum", conv="mean")``.
+    from Finkelshtein et al., 2024, "Cooperative Graph Neural Networks", section 4 and its code: one
+    action network :math:`\pi` and one layer norm are shared by all layers. The paper writes
+    Co-GNN(:math:`\pi, \eta`), the action network first: its (Σ, µ) is ``CoGNN(..., action="sum",
+    conv="mean")``.
 
-    Differs: see :class:`~gnnlib.layers.CooperativeConv` (absence, evaluation); projections of a node
-    and of its neighbours are initialised apart, as in PyG's ``SAGEConv``; hidden decoder layers do not
-    share weights.
+    Differs: see :class:`~gnnlib.layers.CooperativeConv` (absence, evaluation); projections of a
+    node and of its neighbours are initialised apart, as in PyG's ``SAGEConv``; hidden decoder
+    layers do not share weights.
 
     Args:
         in_channels: width of the node features.
         hidden_channels: width of all layers.
         num_layers: number of cooperative layers, at least 1.
         out_channels: width of the output.
-        conv: the environment network's layer: ``"mean"``, ``"sum"``, ``"gcn"``, ``"gin"``, ``"gat"``, or a
-            function from ``(in_channels, out_channels)`` to a conv.
-        action: the action network's layer: ``"mean"``, ``"sum"``, ``"gcn"``, ``"gin"``, ``"lin"``, or
-            ``None`` for the same network without actions, a plain GNN.
+        conv: the environment network's layer: ``"mean"``, ``"sum"``, ``"gcn"``, ``"gin"``,
+            ``"gat"``, or a function from ``(in_channels, out_channels)`` to a conv.
+        action: the action network's layer: ``"mean"``, ``"sum"``, ``"gcn"``, ``"gin"``, ``"lin"``,
+            or ``None`` for the same network without actions, a plain GNN.
         action_channels: width of the action networks' hidden layers.
         action_layers: number of their layers.
         actions: ``"factorised"`` or ``"categorical"``, see :class:`~gnnlib.layers.CooperativeConv`.
@@ -72,7 +78,8 @@ class CoGNN(nn.Module):
         act: activation, a name that PyG resolves.
         skip: add a layer's input to its output.
         layer_norm: normalise the input of each layer and of the decoder.
-        pool: ``"mean"`` or ``"sum"`` over each graph for graph-level outputs; ``None`` for node-level.
+        pool: ``"mean"`` or ``"sum"`` over each graph for graph-level outputs; ``None`` for
+            node-level.
         decoder_layers: number of linear layers in the decoder.
 
     Raises:
@@ -185,8 +192,8 @@ class CoGNN(nn.Module):
         x = self.norm(x)
         if self.pool is not None:
             x = _POOLS[self.pool](x, batch)
-        out = self.decoder(x)
-        return out
+        decoded: Tensor = self.decoder(x)
+        return decoded
 
     def __repr__(self) -> str:
         return (

@@ -18,8 +18,8 @@ def edge_dot(x_src: Tensor, x_dst: Tensor, adj: Any) -> Tensor:
         \mathrm{out}_e = \langle x^{\mathrm{src}}_j, \, x^{\mathrm{dst}}_i \rangle,
         \qquad e = (j \to i)
 
-    The derivative of :func:`gather_reduce` by its weights, and the scores of dot-product attention. No
-    ``[E, F]`` tensor is written.
+    The derivative of :func:`gather_reduce` by its weights, and the scores of dot-product attention.
+    No ``[E, F]`` tensor is written.
 
     Args:
         x_src: ``[N_src, *]`` floating point features of the sources.
@@ -47,7 +47,8 @@ def edge_dot(x_src: Tensor, x_dst: Tensor, adj: Any) -> Tensor:
         )
     if x_dst.dtype != x_src.dtype or not x_src.is_floating_point():
         raise ValueError(
-            f"`x_src` and `x_dst` must share a floating point dtype, got {x_src.dtype} and {x_dst.dtype}"
+            "`x_src` and `x_dst` must share a floating point dtype, got "
+            f"{x_src.dtype} and {x_dst.dtype}"
         )
     transpose = _transpose(adj, x_src, x_dst)
     out: Tensor = _op(_matrix(x_src), _matrix(x_dst), adj.rowptr, adj.col, adj.perm, *transpose)

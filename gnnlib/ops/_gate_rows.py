@@ -9,14 +9,15 @@ from gnnlib._library import register
 
 
 def gate_rows(x: Tensor, gate: Tensor) -> Tensor:
-    r"""Multiply each row by its gate; a row whose gate is zero is zero, even where it was not finite.
+    r"""Multiply each row by its gate; a closed gate gives zero, even for what is not finite.
 
     .. math::
         \mathrm{out}_i = g_i x_i, \qquad
-        \frac{\partial}{\partial g_i} = \Big\langle \frac{\partial}{\partial \mathrm{out}_i}, x_i \Big\rangle
+        \frac{\partial}{\partial g_i} = \Big\langle \frac{\partial}{\partial \mathrm{out}_i}, x_i
+        \Big\rangle
 
-    The derivative by a closed gate is that of an open one (straight-through): it learns what opening
-    would change.
+    The derivative by a closed gate is that of an open one (straight-through): it learns what
+    opening would change.
 
     Args:
         x: ``[N, F]`` floating point.

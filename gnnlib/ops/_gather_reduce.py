@@ -27,17 +27,17 @@ def gather_reduce(
         \mathrm{out}_i = \bigoplus_{e = (j \to i)} g_j \, w_e \, x_j,
         \qquad \bigoplus \in \{\textstyle\sum, \mathrm{mean}, \min, \max\}
 
-    This is the aggregation of message passing (Gilmer et al., 2017, eq. 1) for messages that are the
-    source's own features, run as one pass over the graph with memory for nodes only.
+    This is the aggregation of message passing (Gilmer et al., 2017, eq. 1) for messages that are
+    the source's own features, run as one pass over the graph with memory for nodes only.
 
-    A source whose gate is zero is *absent*: its edges are skipped, a mean does not count them and an
-    extremum does not see them. A mean divides by the sum of the gates; without gates, by the number
-    of edges, whatever their weights (PyG's rule). The gradient of sum and mean reaches the gate of an
-    absent source as if it were open (straight-through).
+    A source whose gate is zero is *absent*: its edges are skipped, a mean does not count them and
+    an extremum does not see them. A mean divides by the sum of the gates; without gates, by the
+    number of edges, whatever their weights (PyG's rule). The gradient of sum and mean reaches the
+    gate of an absent source as if it were open (straight-through).
 
     Args:
-        x: ``[N_src, *]`` features; float32, float64, bfloat16 or float16 (accumulated in float32), or
-            integers (not for mean).
+        x: ``[N_src, *]`` features; float32, float64, bfloat16 or float16 (accumulated in float32),
+            or integers (not for mean).
         adj: the graph, an :class:`~gnnlib.Adjacency` or whatever :meth:`gnnlib.Adjacency.of` takes
             (then on as many targets as sources).
         weight: ``[E]``, in the caller's order of edges; default ones.
@@ -46,8 +46,8 @@ def gather_reduce(
 
     Returns:
         ``[N_dst, *]`` of the dtype of ``x``; 0 for nodes without present edges. NaN propagates,
-        the maximum of :math:`-\infty` is :math:`-\infty`, and tied extrema share the gradient evenly.
-        The bits do not depend on the number of threads.
+        the maximum of :math:`-\infty` is :math:`-\infty`, and tied extrema share the gradient
+        evenly. The bits do not depend on the number of threads.
 
     Raises:
         IndexError: the graph holds a node that ``x`` does not have.
@@ -63,6 +63,10 @@ def gather_reduce(
     """
     if reduce not in _REDUCES:
         raise ValueError(f"`reduce` must be one of {', '.join(_REDUCES)}, got {reduce!r}")
+    if x.is_complex() or x.dtype == torch.bool:
+        raise ValueError(
+            f"`x` must hold real numbers, got {x.dtype} (use x.float() or torch.view_as_real(x))"
+        )
     if reduce == "mean" and not x.is_floating_point():
         raise ValueError(
             f"`reduce`=mean needs floating point features, got {x.dtype} (use x.float())"
@@ -86,12 +90,11 @@ def gather_reduce(
     return out.to(x.dtype).reshape(adj.num_dst, *x.shape[1:])
 
 
-def _adjacency(adj: Any, x: Tensor) -> Adjacency:
+def _adjacency(edges: Any, x: Tensor) -> Adjacency:
     if x.dim() == 0:
         raise ValueError("features must have a row per source node, got a scalar")
-    if not isinstance(adj, Adjacency):
-        listed = isinstance(adj, Tensor) and adj.layout == torch.strided
-        adj = Adjacency.of(adj, x.size(0) if listed else None)
+    listed = isinstance(edges, Tensor) and edges.layout == torch.strided
+    adj = Adjacency.of(edges, x.size(0) if listed else None)
     if x.size(0) != adj.num_src:
         raise ValueError(
             f"`x` must have a row per source node, {adj.num_src}, got {x.size(0)} "
@@ -109,10 +112,13 @@ def _same_device(what: str, device: torch.device, x: Tensor) -> None:
 def _factor(factor: Tensor, name: str, size: int, per: str, x: Tensor) -> Tensor:
     _same_device(f"`{name}`", factor.device, x)
     if factor.numel() != size:
-        raise ValueError(f"`{name}` must have one value per {per}, {size}, got {list(factor.shape)}")
+        raise ValueError(
+            f"`{name}` must have one value per {per}, {size}, got {list(factor.shape)}"
+        )
     if factor.is_floating_point() and not x.is_floating_point():
         raise ValueError(
-            f"`{name}` must be whole numbers for {x.dtype} features, got {factor.dtype} (use x.float())"
+            f"`{name}` must be whole numbers for {x.dtype} features, got {factor.dtype} "
+            "(use x.float())"
         )
     return factor.reshape(-1).to(x.dtype)
 
@@ -136,8 +142,12 @@ def _gated_mean(x: Tensor, adj: Adjacency, weight: Tensor | None, gate: Tensor) 
     return total / torch.where(count == 0, 1, count)
 
 
-def _call(x: Tensor, adj: Adjacency, weight: Tensor | None, gate: Tensor | None, how: str) -> Tensor:
-    out: Tensor = _op(x, adj.rowptr, adj.col, adj.perm, *_transpose(adj, x, gate), weight, gate, how)
+def _call(
+    x: Tensor, adj: Adjacency, weight: Tensor | None, gate: Tensor | None, how: str
+) -> Tensor:
+    out: Tensor = _op(
+        x, adj.rowptr, adj.col, adj.perm, *_transpose(adj, x, gate), weight, gate, how
+    )
     return out
 
 
@@ -167,7 +177,8 @@ def _factors(
 
 def _reference(
     x: Tensor, rowptr: Tensor, col: Tensor, perm: Tensor | None, t_rowptr: Tensor | None,
-    t_col: Tensor | None, t_perm: Tensor | None, weight: Tensor | None, gate: Tensor | None, reduce: str,
+    t_col: Tensor | None, t_perm: Tensor | None, weight: Tensor | None, gate: Tensor | None, reduce:
+        str,
 ) -> Tensor:  # fmt: skip
     index, message = _targets(rowptr, col), x[col]
     factor = _factors(col, perm, weight, gate)
@@ -198,10 +209,10 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    x, out, *graph, weight, gate = ctx.saved_tensors
-    needs_x, needs_weight, needs_gate = (ctx.needs_input_grad[k] for k in (0, 7, 8))
     if ctx.reduce in ("min", "max"):
         return _backward_extremum(ctx, grad)
+    x, _, *graph, weight, gate = ctx.saved_tensors
+    needs_x, needs_weight, needs_gate = (ctx.needs_input_grad[k] for k in (0, 7, 8))
     rowptr, transpose, forward = graph[0], graph[3:6], graph[0:3]
     if ctx.reduce == "mean":
         count = rowptr.diff().clamp(min=1).to(_accumulated_in(grad.dtype))
@@ -213,7 +224,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         grad_x = heard if gate is None else gate_rows(heard, gate)
         grad_gate = (x * heard).sum(-1) if needs_gate else None
     if needs_weight:
-        grad_weight = _kernels.edge_dot(x if gate is None else gate_rows(x, gate), grad, *forward, *transpose)
+        grad_weight = _kernels.edge_dot(
+            x if gate is None else gate_rows(x, gate), grad, *forward, *transpose
+        )
     return grad_x, *[None] * 6, grad_weight, grad_gate, None
 
 
@@ -227,8 +240,8 @@ def _backward_extremum(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     if needs_gate:
         # A message is linear in its gate: d/dg <share, g w x> = <dx, x> / g.
         # Messages that did not win count for nothing, even where x is not finite.
-        heard = torch.where(grad_x == 0, 0, x * grad_x).sum(-1)
-        grad_gate = torch.where(gate == 0, 0, heard / gate)
+        heard = (x * grad_x).masked_fill(grad_x == 0, 0).sum(-1)
+        grad_gate = (heard / gate).masked_fill(gate == 0, 0)
     if needs_weight:
         grad_weight = _kernels.extremum_dot(share, out, x, *graph[0:3], weight, gate)
     return grad_x, *[None] * 6, grad_weight, grad_gate, None

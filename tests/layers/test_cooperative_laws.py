@@ -50,8 +50,8 @@ CASES = {
         {
             "edge_dim": 3,
             "skip": {
-                "flow": "GATConv fills the features of its self loops by edge_index[1] in both flows",
-                "torch_compile": "PyG's message hooks, which gate convs we do not know, break graphs",
+                "flow": "GATConv fills its self loops' features by edge_index[1] in both flows",
+                "torch_compile": "PyG's message hooks, which gate unknown convs, break graphs",
             },
         },
     ),
@@ -72,7 +72,7 @@ def test_laws(name):
 
 def test_laws_action_net():
     assert_layer(
-        lambda i, o, **_: ActionNet(i, num_layers=2, conv="mean"),
+        lambda i, _o, **_: ActionNet(i, num_layers=2, conv="mean"),
         out_channels=4,
         skip={
             "flow": "a network of two decisions has no `flow` of its own: its layer's is used",
