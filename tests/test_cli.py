@@ -66,7 +66,7 @@ def test_ctrl_c(tmp_path, capsys, monkeypatch):
 
 
 def test_demo_compares_four_runs_and_repeats_none(tmp_path, capsys, monkeypatch):
-    arguments = ["demo", "--out", str(tmp_path / "demo"), "--epochs", "2"]
+    arguments = ["demo", "--out", str(tmp_path / "demo"), "--epochs", "10"]
     assert main(arguments) == 0
     first = capsys.readouterr().out
     assert first.count("KarateClub") == first.count("RootNeighbors") == 2

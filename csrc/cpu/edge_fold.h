@@ -3,8 +3,8 @@
 // A kernel is an `Op` with
 //   graph, width, acc_t              the edges, the columns, what to accumulate in
 //   void prefetch(e)                 edge e will be wanted soon
-//   U step<U>(acc, row, e, f)        takes the columns from f on of edge e; U is a vector of them,
-//   or one void finish(e, sum)              writes the edge's value
+//   U step<U>(acc, row, e, f)        takes columns [f, ...) of edge e as a vector U, or one
+//   void finish(e, sum)              writes the edge's value
 // Included inside foreach_isa.h, so without a guard.
 
 namespace gnnlib::GNNLIB_ISA {

@@ -5,9 +5,8 @@
 //   T init(), U combine(U, U)             the fold's start, and two partial folds into one
 //   bool edge(row, e, Edge&)              reads an edge; false when it is not there
 //   void prefetch(e, f, columns)          edge e will be wanted soon
-//   U step<U>(acc, row, Edge, f)          takes one message; U is a vector of columns from f on, or
-//   one void finish<U>(row, f, acc, present)  writes a finished row, of whose edges `present` were
-//   there
+//   U step<U>(acc, row, Edge, f)          takes one message; U is columns [f, ...), or one column
+//   void finish<U>(row, f, acc, present)  writes a finished row, with its number of present edges
 // Included inside foreach_isa.h, so without a guard.
 
 namespace gnnlib::GNNLIB_ISA {

@@ -1,6 +1,5 @@
 """`gather_reduce` is its definition: for every dtype, shape, graph, processor and compiler."""
 
-import json
 import os
 import subprocess
 import sys
@@ -15,12 +14,13 @@ from torch import Tensor
 from gnnlib import Adjacency  # first: it imports PyG without warnings
 
 # isort: split
-import gnnlib
-from gnnlib.ops import gather_reduce
-from gnnlib.testing import Sample, assert_op
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric import EdgeIndex
+
+import gnnlib
+from gnnlib.ops import gather_reduce
+from gnnlib.testing import Sample, assert_op
 
 REDUCES = ["sum", "mean", "min", "max"]
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -52,7 +52,7 @@ def oracle(
 ) -> Tensor:
     """The definition, target by target, with every message written down."""
     src, dst = edge_index.long()
-    rows = [torch.zeros_like(x[:1].sum(0), dtype=x.dtype)][:0]
+    rows = []
     for i in range(size[1]):
         edges = (dst == i).nonzero().flatten()
         present = edges if gate is None else edges[gate[src[edges]] != 0]
@@ -137,7 +137,6 @@ def test_every_width_and_float(reduce: str) -> None:
         x, edges = draw.values(7, width, dtype=dtype), draw.edges(7, 9, 20)
         factors = options(draw, 7, 20, dtype)[(k + k // 4) % 4]
         samples.append(Sample((x, edges, (7, 9)), {"reduce": reduce, **factors}, smooth=False))
-    # The narrow floats also round on the way to a gradient, in sums over many columns.
     assert_op(op, oracle, samples, differentiable=["x"], compile=False)
 
 
@@ -201,7 +200,7 @@ def test_edge_cases(reduce: str) -> None:
 
 
 @pytest.mark.parametrize("reduce", REDUCES)
-@pytest.mark.parametrize("degree", [PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 1])
+@pytest.mark.parametrize("degree", [PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 1])
 def test_hub(reduce: str, degree: int) -> None:
     draw = Draw(degree)
     edges = draw.edges(30, 6, degree + 40)
@@ -224,7 +223,8 @@ def test_hub_of_which_whole_pieces_are_absent(reduce: str, closed: list[int]) ->
     x, gate = torch.tensor([[-1.0, 2.0], [-3.0, 1.0]]), torch.ones(2)
     gate[closed] = 0
     samples = [Sample((x, edges, (2, 1)), {"reduce": reduce, "gate": gate}, smooth=False)]
-    assert_op(op, oracle, samples, differentiable=["x", "gate"], compile=False)
+    # The gradient of a closed gate is a sum of thousands of ninths.
+    assert_op(op, oracle, samples, differentiable=["x", "gate"], compile=False, rtol=1e-4)
 
 
 @pytest.mark.parametrize("reduce", REDUCES)
@@ -235,8 +235,10 @@ def test_nan_infinities_and_ties(reduce: str) -> None:
         special = torch.tensor([NAN, INF, -INF, 0.0, -0.0, 1.0, 1.0], dtype=dtype)
         x = special[draw.ids(7, 6, width)]
         x[2] = -INF  # a maximum of -inf alone is -inf
-        for factors in ({}, {"weight": draw.values(10, dtype=dtype)}):
-            samples.append(Sample((x, edges, (6, 7)), {"reduce": reduce, **factors}, smooth=False))
+        samples += [
+            Sample((x, edges, (6, 7)), {"reduce": reduce, "weight": weight}, smooth=False)
+            for weight in (None, draw.values(10, dtype=dtype))
+        ]
     assert_op(op, oracle, samples, differentiable=["x"], compile=False)
     x = torch.full((2, 1), -INF if reduce == "max" else INF)
     assert torch.equal(op(x, torch.tensor([[0, 1], [0, 0]]), (2, 1), reduce=reduce), x[:1])
@@ -307,7 +309,6 @@ def test_gradcheck() -> None:
     draw = Draw(8)
     edges = draw.edges(4, 3, 7)
     weight, gate = draw.smooth(7), torch.tensor([0.5, 1.0, 0.25, 0.75], dtype=torch.float64)
-    kernels = torch.ops.gnnlib
 
     def samples(reduces: list[str], gates: list[Tensor | None]) -> list[Sample]:
         x = draw.smooth(4, 2)
@@ -317,17 +318,31 @@ def test_gradcheck() -> None:
         ]
 
     names = ["x", "weight", "gate"]
-    assert_op(
-        op, oracle, samples(["sum", "mean"], [None, gate]), differentiable=names, compile=False,
-        double_backward=True, opcheck=[kernels.gather_reduce, kernels.edge_dot],
-    )  # fmt: skip
-    assert_op(
-        op, oracle, samples(["min", "max"], [None, gate]), differentiable=names, compile=False,
-        opcheck=[kernels.extremum_share, kernels.extremum_grad, kernels.extremum_dot],
-    )  # fmt: skip
+    smooth = samples(["sum", "mean"], [None, gate])
+    assert_op(op, oracle, smooth, differentiable=names, double_backward=True, compile=False)
+    smooth = samples(["min", "max"], [None, gate])
+    assert_op(op, oracle, smooth, differentiable=names, compile=False)
     # Finite differences open a closed gate a little: just what straight-through pretends.
     closed = torch.tensor([0.5, 0.0, 0.25, 1.0], dtype=torch.float64)
     assert_op(op, oracle, samples(["sum"], [closed]), differentiable=names, compile=False)
+
+
+def test_opcheck() -> None:
+    draw, kernels = Draw(22), torch.ops.gnnlib
+    args, weight, gate = (
+        (draw.smooth(4, 2), draw.edges(4, 3, 7), (4, 3)),
+        draw.smooth(7),
+        torch.ones(4),
+    )
+    both = {"weight": weight, "gate": gate.double()}
+    names = ["x", "weight", "gate"]
+    for reduce, smooth, ops in (
+        ("sum", True, [kernels.gather_reduce, kernels.edge_dot]),
+        # Not smooth: their derivative, which they do not have, is not asked for.
+        ("max", False, [kernels.extremum_share, kernels.extremum_grad, kernels.extremum_dot]),
+    ):
+        samples = [Sample(args, {"reduce": reduce, **both}, smooth=smooth)]
+        assert_op(op, oracle, samples, differentiable=names, compile=False, opcheck=ops)
 
 
 @pytest.mark.parametrize("reduce", ["min", "max"])
@@ -353,11 +368,9 @@ def test_tied_products_are_found_again(reduce: str) -> None:
         x.requires_grad_()
         out = op(x, edges, (40, 10), weight, reduce, gate)
         out.sum().backward()
-        reached = torch.zeros(19, dtype=torch.float64)
-        message = oracle(x.double(), edges, (40, 10), weight.double(), reduce, gate.double())
-        (exact,) = torch.autograd.grad(message.sum(), x)
-        reached = (x.grad - exact).double().abs().max()
-        assert reached < (0.05 if dtype.itemsize == 2 else 1e-5)
+        exact = oracle(x.double(), edges, (40, 10), weight.double(), reduce, gate.double())
+        (expected,) = torch.autograd.grad(exact.sum(), x)
+        torch.testing.assert_close(x.grad, expected)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -406,13 +419,15 @@ def test_infinite_losers_do_not_spoil_the_gradient_of_a_gate() -> None:
 
 
 def strided(x: Tensor, how: str) -> Tensor:
+    if x.numel() < 2:
+        return x
     if how == "transposed":
         return x.mT.contiguous().mT if x.dim() > 1 else x
     if how == "sliced":
         wide = x.new_full((*x.shape, 3), 7)
         wide[..., 1] = x
         return wide[..., 1]
-    return x.flip(0).contiguous().flip(0) if how == "copied" else x
+    return x
 
 
 @st.composite
@@ -423,7 +438,7 @@ def calls(draw: Any) -> Sample:
     shape = (num_src, *draw(st.lists(st.sampled_from([0, 1, 2, 9, 17]), max_size=2)))
     dtype = draw(st.sampled_from(FLOATS + INTEGERS))
     reduce = draw(st.sampled_from(REDUCES if dtype.is_floating_point else ["sum", "min", "max"]))
-    how = st.sampled_from(["plain", "transposed", "sliced", "copied"])
+    how = st.sampled_from(["plain", "transposed", "sliced"])
     factors = draw(st.sampled_from(options(source, num_src, num_edges, dtype)))
     return Sample(
         (
@@ -467,7 +482,7 @@ def test_the_first_bad_index_is_named_on_any_number_of_threads() -> None:
     try:
         for count in (1, 2, 4):
             torch.set_num_threads(count)
-            with pytest.raises(IndexError, match="target nodes .* got 66"):
+            with pytest.raises(IndexError, match=r"target nodes .* got 66"):
                 op(torch.ones(5, 1), edges, (5, 5))
     finally:
         torch.set_num_threads(before)
@@ -533,16 +548,17 @@ def test_bits_do_not_depend_on_the_batch(reduce: str, width: int) -> None:
 # Every processor --------------------------------------------------------------------------------
 
 SCRIPT = """
-import json, sys, torch
+import sys, torch
 torch.ops.load_library(sys.argv[1])
 found = {}
 for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
-    for width in (1, 15, 16, 17, 70, 200):
+    for width in (1, 16, 17, 70):
         g = torch.Generator().manual_seed(width)
-        edges = torch.randint(9, (2, 5000), generator=g)
-        edges[1, :4200] = 4
+        edges = torch.randint(9, (2, 3000), generator=g)
+        edges[1, :2500] = 4
         x = torch.randn(9, width, generator=g).to(dtype)
-        weight, gate = torch.randn(5000, generator=g).to(dtype), torch.rand(9, generator=g).to(dtype)
+        weight = torch.randn(3000, generator=g).to(dtype)
+        gate = torch.rand(9, generator=g).to(dtype)
         op = torch.ops.gnnlib
         graph = op.coo_to_csr(edges, 9, 9)
         other = op.csr_transpose(*graph, 9)
@@ -583,7 +599,7 @@ def test_all_instruction_sets_agree(tmp_path: Path) -> None:
             rounding = {torch.float64: 1e-12, torch.float32: 1e-5}.get(a.dtype, 0.02)
             scale = max(1.0, b.double().abs().max().item())
             torch.testing.assert_close(a, b, rtol=rounding, atol=rounding * scale, msg=name)
-    if "fma" in json.dumps(Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""):
+    if "AVX" in torch.backends.cpu.get_cpu_capability():
         # Fused multiplications round once: had the variable no effect, all bits were the same.
         name = "sum 70 torch.float32"
         assert not torch.equal(found["avx2"][name][0], found["baseline"][name][0])
@@ -668,13 +684,16 @@ def test_the_transpose_of_an_argument_is_not_built_again() -> None:
     assert graphs[-1].code.count("torch.ops.gnnlib.csr_transpose") == 1
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_inductor() -> None:
-    x, edges = Draw(18).values(6, 4).requires_grad_(), Draw(19).edges(6, 6, 14)
-    compiled = torch.compile(with_edge_index, fullgraph=True, dynamic=True)
-    out, expected = compiled(x, edges), oracle(x, edges, (6, 6), reduce="mean")
+    # No pointwise work around the operators, as compiling that takes half a minute.
+    compiled = torch.compile(gather_reduce, fullgraph=True, dynamic=True)
+    x, edges, grad = Draw(18).values(6, 4), Draw(19).edges(6, 6, 14), Draw(20).values(6, 4)
+    x.requires_grad_()
+    out, expected = compiled(x, edges), oracle(x, edges, (6, 6))
     torch.testing.assert_close(out, expected)
-    actual = torch.autograd.grad(out.square().sum(), x)
-    torch.testing.assert_close(actual, torch.autograd.grad(expected.square().sum(), x))
+    actual = torch.autograd.grad(out, x, grad)
+    torch.testing.assert_close(actual, torch.autograd.grad(expected, x, grad))
 
 
 class Layer(torch.nn.Module):
@@ -780,9 +799,9 @@ X, EDGES = torch.ones(3, 2), torch.tensor([[0, 1], [1, 2]])
             r"got torch.float32 \(use edge_index.l",
         ),
         (
-            lambda: gather_reduce(X, EDGES.t()[:, :1]),
+            lambda: gather_reduce(X, EDGES[0]),
             ValueError,
-            r"must be \[2, E\], got \[2, 1\]|",
+            r"`edge_index` must be \[2, E\], got \[2\] \(is it transposed",
         ),
         (lambda: gather_reduce(X, [[0], [1]]), TypeError, "Adjacency, got list"),
     ],
@@ -792,18 +811,24 @@ def test_a_wrong_call_says_what_to_do(call: Any, error: type[Exception], message
         call()
 
 
+@pytest.mark.filterwarnings("ignore:Sparse")
 def test_takes_every_kind_of_graph() -> None:
     dense = torch.tensor([[0.0, 1, 1, 0], [0, 0, 0, 2], [3, 0, 0, 0]])  # 4 sources, 3 targets
-    x, expected = Draw(21).values(4, 2), None
+    x = Draw(21).values(4, 2)
     expected = (dense != 0).float() @ x
     target, source = dense.nonzero().t()
-    with pytest.warns(UserWarning, match="beta") if False else torch.no_grad():
-        kinds = [
-            Adjacency.of(torch.stack([source, target]), (4, 3)),
-            dense.to_sparse_coo(),
-        ]
-    for graph in kinds:
-        torch.testing.assert_close(gather_reduce(x, graph), expected)
-    square = torch.stack([source, target])
-    torch.testing.assert_close(gather_reduce(x, square)[:3], expected)
-    torch.testing.assert_close(gather_reduce(x, EdgeIndex(square))[:3], expected)
+    edge_index = torch.stack([source, target])
+    sized = EdgeIndex(edge_index, sparse_size=(4, 4))
+    for graph in (
+        Adjacency.of(edge_index, (4, 3)),
+        dense.to_sparse_coo(),
+        dense.to_sparse_csr(),
+        dense.to_sparse_csc(),
+        edge_index,
+        edge_index.int(),
+        EdgeIndex(edge_index),
+        sized,
+        sized.sort_by("row").values,
+        sized.sort_by("col").values,
+    ):
+        torch.testing.assert_close(gather_reduce(x, graph)[:3], expected)
