@@ -165,11 +165,13 @@ def _time(call: Callable[[], Any], number: int) -> float:
     return (stop - start) * 1e3 / number
 
 
-def _calls_per_sample(call: Callable[[], Any]) -> int:
-    once = _time(call, 1)
-    if once < _SHORTEST_SAMPLE:  # then another few, as one may have been interrupted
-        once = min(once, *(_time(call, 1) for _ in range(3)))
-    return math.ceil(_SHORTEST_SAMPLE / once)
+def _sample(call: Callable[[], Any], number: int) -> tuple[float, int]:
+    """Mean ms of a call, over ``number`` calls or as many more as make a sample; and how many."""
+    while True:
+        ms = _time(call, number)
+        if ms * number >= _SHORTEST_SAMPLE / 2:
+            return ms, number
+        number = math.ceil(_SHORTEST_SAMPLE / ms)
 
 
 def measure(
@@ -191,7 +193,7 @@ def measure(
     running = {side.name: side.call for side in sides if side.call is not None}
     tick(f"{case.name}: memory")
     peaks = {name: peak_extra_memory(call) for name, call in running.items()}
-    numbers = {name: _calls_per_sample(call) for name, call in running.items()}
+    numbers = dict.fromkeys(running, 1)
     times: dict[str, list[float]] = {name: [] for name in running}
     gc.collect()
     start = time.perf_counter()
@@ -200,7 +202,8 @@ def measure(
             break
         tick(f"{case.name}: round {done + 1}")
         for name, call in running.items():
-            times[name].append(_time(call, numbers[name]))
+            ms, numbers[name] = _sample(call, numbers[name])
+            times[name].append(ms)
     ours = statistics.median(times[sides[0].name])
     return [
         Row(case.name, side.name, times[side.name],

@@ -7,6 +7,7 @@ built, every operator runs on its pure-torch reference instead, and one warning 
 import importlib.util
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,6 +25,10 @@ else:
 _fragment = torch.library.Library("gnnlib", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
+# Every registered operator, as Python calls it. Derivatives find each other here.
+kernels: Any = SimpleNamespace()
+
+
 def register(
     name: str,
     reference: Callable[..., Any],
@@ -31,7 +36,7 @@ def register(
     backward: Callable[..., Any] | None = None,
     setup_context: Callable[..., None] | None = None,
 ) -> Any:
-    """Complete the operator ``gnnlib::name`` and return it.
+    """Complete the operator ``gnnlib::name`` and return the function that calls it.
 
     ``reference`` serves every device without a kernel of its own; ``fake`` infers shapes;
     ``backward`` and ``setup_context`` are those of :func:`torch.library.register_autograd`.
@@ -41,8 +46,45 @@ def register(
         _fragment.define(name + torch.library.infer_schema(reference, mutates_args=()))  # type: ignore[no-untyped-call]
     _fragment.impl(name, reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(qualified, fake, lib=_fragment)
-    if backward is not None:
+    operator = getattr(torch.ops.gnnlib, name).default
+    if backward is not None and setup_context is not None:
         torch.library.register_autograd(
             qualified, backward, setup_context=setup_context, lib=_fragment
         )
-    return getattr(torch.ops.gnnlib, name).default
+        operator = _eager(operator, backward, setup_context)
+    setattr(kernels, name, operator)
+    return operator
+
+
+def _eager(
+    operator: Any, backward: Callable[..., Any], setup_context: Callable[..., None]
+) -> Callable[..., Any]:
+    """The operator, with the same derivative called directly.
+
+    What :func:`torch.library.register_autograd` puts between a call and its kernel takes longer
+    than a small graph's whole work. The compiler needs it, and calls the operator.
+    """
+
+    def below(*args: Any) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*args)
+
+    # In one piece: a separate setup_context would have its arguments bound by name in every call.
+    def forward(ctx: Any, *args: Any) -> Any:
+        output = below(*args)
+        setup_context(ctx, args, output)
+        return output
+
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    function: Any = type(operator.name(), (torch.autograd.Function,), methods)
+
+    def call(*args: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return operator(*args)
+        if torch.is_grad_enabled() and any(
+            isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args
+        ):
+            return function.apply(*args)
+        return below(*args)
+
+    return call

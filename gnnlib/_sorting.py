@@ -34,6 +34,8 @@ def _coo_to_csr_reference(
     edge_index: Tensor, num_src: int, num_dst: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     src, dst = edge_index
+    if num_src < 0 or num_dst < 0:
+        raise ValueError("`size` must not be negative")
     _check_range(src, num_src, "source")
     _check_range(dst, num_dst, "target")
     rowptr, perm = _group(dst, num_dst)

@@ -194,7 +194,12 @@ def _from_edge_index(edge_index: Tensor, size: Size) -> Adjacency:
 
 
 def _from_csr(rowptr: Tensor, col: Tensor, shape: tuple[int, int], size: Size) -> Adjacency:
-    num_src = shape[1]
+    num_dst, num_src = shape
+    if rowptr.numel() != num_dst + 1:
+        raise ValueError(
+            f"`rowptr` must have one entry more than there are rows, {num_dst}, "
+            f"got {rowptr.numel()}"
+        )
     rowptr, col = rowptr.long().clone(), col.long().clone()
     _sorting.check_csr(rowptr, col, num_src)
     return Adjacency(rowptr, col, None, num_src)._checked(size)

@@ -5,13 +5,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gnnlib._library import register
+from gnnlib._library import kernels, register
 from gnnlib.adjacency import Adjacency
 from gnnlib.ops._gate_rows import gate_rows
 
 Reduce = Literal["sum", "mean", "min", "max"]
 _REDUCES = ("sum", "mean", "min", "max")
-_kernels = torch.ops.gnnlib
 
 
 def gather_reduce(
@@ -224,7 +223,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         grad_x = heard if gate is None else gate_rows(heard, gate)
         grad_gate = (x * heard).sum(-1) if needs_gate else None
     if needs_weight:
-        grad_weight = _kernels.edge_dot(
+        grad_weight = kernels.edge_dot(
             x if gate is None else gate_rows(x, gate), grad, *forward, *transpose
         )
     return grad_x, *[None] * 6, grad_weight, grad_gate, None
@@ -233,17 +232,17 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 def _backward_extremum(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     x, out, *graph, weight, gate = ctx.saved_tensors
     needs_x, needs_weight, needs_gate = (ctx.needs_input_grad[k] for k in (0, 7, 8))
-    share = _kernels.extremum_share(grad, out, x, *graph[0:3], weight, gate)
+    share = kernels.extremum_share(grad, out, x, *graph[0:3], weight, gate)
     grad_x = grad_weight = grad_gate = None
     if needs_x or needs_gate:
-        grad_x = _kernels.extremum_grad(share, out, x, *graph[3:6], weight, gate)
+        grad_x = kernels.extremum_grad(share, out, x, *graph[3:6], weight, gate)
     if needs_gate:
         # A message is linear in its gate: d/dg <share, g w x> = <dx, x> / g.
         # Messages that did not win count for nothing, even where x is not finite.
         heard = (x * grad_x).masked_fill(grad_x == 0, 0).sum(-1)
         grad_gate = (heard / gate).masked_fill(gate == 0, 0)
     if needs_weight:
-        grad_weight = _kernels.extremum_dot(share, out, x, *graph[0:3], weight, gate)
+        grad_weight = kernels.extremum_dot(share, out, x, *graph[0:3], weight, gate)
     return grad_x, *[None] * 6, grad_weight, grad_gate, None
 
 

@@ -31,7 +31,7 @@ class Fixed(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(logits)
 
-    def forward(self, x, edge_index):
+    def forward(self, _x, _edge_index):
         return self.logits
 
 

@@ -91,7 +91,8 @@ def test_same_bits_on_one_and_two_threads():
         for threads in (1, 2):
             torch.set_num_threads(threads)
             torch.manual_seed(0)
-            model = CoGNN(5, 8, 2, 3, action="sum")
+            # Without layer norm, whose backward pass in torch sums once a thread.
+            model = CoGNN(5, 8, 2, 3, action="sum", layer_norm=False)
             out = model(x, edge_index, generator=torch.Generator().manual_seed(0))
             out.square().sum().backward()
             results.append([out, *(p.grad for p in model.parameters())])

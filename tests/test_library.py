@@ -1,0 +1,175 @@
+"""The compiled library keeps to the stable ABI, and gnnlib works as well without it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import gnnlib  # first: it imports PyG without warnings
+
+# isort: split
+from gnnlib import _library, _sorting
+from gnnlib.ops import _edge_dot, _extremum, _gate_rows, _gather_reduce
+
+BUILT = pytest.mark.skipif(not _library.AVAILABLE, reason="the extension is not built")
+LIBRARY = Path(gnnlib.__file__).with_name("_C.abi3.so")
+REFERENCES = {
+    "is_sorted": _sorting._is_sorted_reference,
+    "coo_to_csr": _sorting._coo_to_csr_reference,
+    "csr_transpose": _sorting._csr_transpose_reference,
+    "check_csr": _sorting._check_csr_reference,
+    "gather_reduce": _gather_reduce._reference,
+    "edge_dot": _edge_dot._reference,
+    "gate_rows": _gate_rows._reference,
+    "extremum_share": _extremum._share_reference,
+    "extremum_grad": _extremum._grad_reference,
+    "extremum_dot": _extremum._dot_reference,
+}
+
+
+AUDIT = "import sys; from torch_abi_audit.cli import main; sys.exit(main())"
+
+
+@BUILT
+def test_keeps_to_the_stable_abi() -> None:
+    pytest.importorskip("torch_abi_audit")
+    command = [sys.executable, "-c", AUDIT, "--json", str(LIBRARY)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (extension,) = json.loads(done.stdout)["extensions"]
+    assert extension["error"] is None
+    assert extension["torch"]["stable"]
+    assert extension["torch"]["unstable_symbols"] == []
+    assert extension["torch"]["min_torch_version"] == "2.10.0"
+    assert extension["cpython"] == {"intent": True, "compliant": True, "violations": []}
+
+
+def test_every_operator_is_known_here() -> None:
+    names = {name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if _ours(name)}
+    assert {name.split(".")[0] for name in names} == set(REFERENCES)
+
+
+def _ours(name: str) -> bool:
+    return name.startswith("gnnlib::")
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_reference_has_the_schema_of_its_kernel(name: str) -> None:
+    # Without the extension its schema is inferred: both installs must have the same operators.
+    inferred = torch.library.infer_schema(REFERENCES[name], mutates_args=())
+    registered = str(getattr(torch.ops.gnnlib, name).default._schema)
+    assert registered == f"gnnlib::{name}{inferred}"
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_every_operator_runs_everywhere(name: str) -> None:
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    assert has_kernel(f"gnnlib::{name}", "CompositeExplicitAutograd")  # where there are no kernels
+    assert has_kernel(f"gnnlib::{name}", "Meta")
+
+
+def results(dtype: torch.dtype = torch.float64) -> dict[str, Any]:
+    """Every operator on small graphs, forward and backward, and what it says of bad input."""
+    draw = torch.Generator().manual_seed(0)
+    found: dict[str, Any] = {}
+    edges = torch.stack([torch.randint(n, (40,), generator=draw) for n in (7, 9)])
+    ordered = edges[:, edges[1].argsort(stable=True)]
+    for order, edge_index in (("any", edges), ("sorted", ordered)):
+        adj = gnnlib.Adjacency.of(edge_index, (7, 9))
+        found[f"{order} adj"] = [adj.rowptr, adj.col, adj.edge_index, adj.T.col, adj.T.edge_index]
+        x = torch.randn(7, 3, generator=draw, dtype=dtype)
+        x[1] = x[2]  # ties
+        weight = torch.randn(40, generator=draw, dtype=dtype)
+        gate = torch.tensor([0.5, 1.0, 1.0, 0.0, 0.3, 0.7, 0.0], dtype=dtype)
+        for reduce in ("sum", "mean", "min", "max"):
+            for mask in range(4):
+                leaves = {"x": x, "weight": weight, "gate": gate}
+                leaves = {name: leaf.clone().requires_grad_() for name, leaf in leaves.items()}
+                if not mask & 1:
+                    del leaves["weight"]
+                if not mask & 2:
+                    del leaves["gate"]
+                out = gnnlib.ops.gather_reduce(adj=adj, reduce=reduce, **leaves)
+                grad = torch.linspace(-1, 2, out.numel(), dtype=dtype).view_as(out)
+                parts = torch.autograd.grad(out, tuple(leaves.values()), grad)
+                found[f"{order} {reduce} {mask}"] = [out.detach(), *parts]
+        y = torch.randn(9, 3, generator=draw, dtype=dtype).requires_grad_()
+        x = x.requires_grad_()
+        dot = gnnlib.ops.edge_dot(x, y, adj)
+        found[f"{order} dot"] = [dot.detach(), *torch.autograd.grad(dot.square().sum(), (x, y))]
+    empty = gnnlib.Adjacency.of(torch.empty(2, 0, dtype=torch.long), (0, 3))
+    nothing = torch.zeros(0, 2)
+    for reduce in ("sum", "mean", "min", "max"):
+        found[f"empty {reduce}"] = [gnnlib.ops.gather_reduce(nothing, empty, None, reduce)]
+    whole = torch.arange(14, dtype=torch.int32).view(7, 2)
+    for reduce in ("sum", "min", "max"):
+        graph = gnnlib.Adjacency.of(edges, (7, 9))
+        found[f"integer {reduce}"] = [gnnlib.ops.gather_reduce(whole, graph, None, reduce)]
+    for name, call in {
+        "too large": lambda: gnnlib.Adjacency.of(edges, (7, 8)),
+        "negative": lambda: gnnlib.Adjacency.of(edges - 1, (7, 9)),
+        "shape": lambda: gnnlib.Adjacency.of(edges.t()),
+        "size": lambda: gnnlib.Adjacency.of(edges, -1),
+        "mean": lambda: gnnlib.ops.gather_reduce(whole, graph, reduce="mean"),
+        "second": _second_derivative,
+    }.items():
+        with pytest.raises(Exception) as caught:  # noqa: PT011  (its type is what is compared)
+            call()
+        found[name] = caught.typename
+    return found
+
+
+def _second_derivative() -> Tensor:
+    x = torch.ones(2, 1, requires_grad=True)
+    out = gnnlib.ops.gather_reduce(x, torch.tensor([[0], [1]]), reduce="max")
+    (grad,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+    return torch.autograd.grad(grad.sum(), x)[0]
+
+
+SCRIPT = """
+import sys, warnings
+sys.modules["gnnlib._C"] = None  # importlib takes it for a module that does not exist
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import gnnlib
+ours = [str(w.message) for w in caught if "gnnlib" in str(w.message)]
+assert len(ours) == 1 and "without its compiled kernels" in ours[0], ours
+assert not gnnlib._library.AVAILABLE
+import torch
+from tests.test_library import results
+torch.save(results(), sys.argv[1])
+"""
+
+
+@BUILT
+def test_works_without_the_extension(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "found")],
+        env=os.environ | {"PYTHONPATH": str(root)},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    without, expected = torch.load(tmp_path / "found"), results()
+    assert without.keys() == expected.keys()
+    for name, value in expected.items():
+        if isinstance(value, str):
+            assert without[name] == value, name
+            continue
+        for a, b in zip(without[name], value, strict=True):
+            torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@BUILT
+def test_every_operator_has_a_compiled_kernel() -> None:
+    names = torch._C._dispatch_get_registrations_for_dispatch_key("CPU")
+    compiled = {name.split("::")[1] for name in names if _ours(name)}
+    assert compiled == REFERENCES.keys() - {"gate_rows"}  # which needs none
