@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h)
 
-.PHONY: help setup demo test lint types unit test-slow bench format clean
+.PHONY: help setup demo test lint types unit test-slow bench docs format clean
 help:
 	@echo "make demo       train a GCN and its cooperative twin, with pictures (minutes)"
 	@echo "make test       lint, types and tests"
 	@echo "make test-slow  the long tests"
 	@echo "make bench      the kernel benchmark (peers: pip install -e '.[bench]' --no-build-isolation)"
+	@echo "make docs       the reference, in docs/_build"
 	@echo "make format     rewrite the sources in the project's format"
 	@echo "make clean      remove the environment and everything built"
 
@@ -48,6 +49,10 @@ test-slow: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.kernels.gather_reduce
+
+docs: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[docs]'
+	$(BIN)/sphinx-build -W docs docs/_build
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
@@ -150,7 +151,7 @@ def _check(sides: Sequence[Side]) -> list[Side]:
             try:
                 note = _disagreement(side.call(), expected)
             except (RuntimeError, NotImplementedError) as error:
-                note = f"fails: {str(error).splitlines()[0][:80]}"
+                note = f"fails: {str(error).splitlines()[0][:120]}"
         checked.append(replace(side, call=None if note else side.call, note=note))
     return checked
 
@@ -268,7 +269,7 @@ def _rich_table(name: str, rows: Sequence[Row]) -> Table:
         work, *cells = row.cells()
         if work != previous:
             table.add_section()
-        table.add_row("" if work == previous else work, *cells)
+        table.add_row(*map(escape, ("" if work == previous else work, *cells)))
         previous = work
     return table
 

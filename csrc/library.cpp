@@ -10,7 +10,7 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
   m.def(
       "csr_transpose(Tensor rowptr, Tensor col, Tensor? perm, SymInt num_src) -> (Tensor, Tensor, "
       "Tensor)");
-  m.def("check_csr(Tensor rowptr, Tensor col, SymInt num_src) -> ()");
+  m.def("check_csr(Tensor rowptr, Tensor col, Tensor? perm, SymInt num_src) -> ()");
   m.def(
       "gather_reduce(Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor? t_rowptr, Tensor? "
       "t_col, Tensor? t_perm, Tensor? weight, Tensor? gate, str reduce) -> Tensor");

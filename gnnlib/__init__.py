@@ -5,6 +5,6 @@ from gnnlib import layers as layers
 from gnnlib import models as models
 from gnnlib import ops as ops
 from gnnlib.adjacency import Adjacency as Adjacency
-from gnnlib.adjacency import Edges as Edges
+from gnnlib.edges import Edges as Edges
 
 __version__ = "0.1.0"

@@ -50,12 +50,17 @@ def _csr_transpose_reference(
     return t_rowptr, rows[order], order if perm is None else perm[order]
 
 
-def _check_csr_reference(rowptr: Tensor, col: Tensor, num_src: int) -> None:
+def _check_csr_reference(rowptr: Tensor, col: Tensor, perm: Tensor | None, num_src: int) -> None:
     if rowptr[0] != 0 or rowptr[-1] != col.numel() or (rowptr.diff() < 0).any():
         raise ValueError(
             f"`rowptr` must run from 0 to the number of edges, {col.numel()}, without decreasing"
         )
     _check_range(col, num_src, "source")
+    if perm is not None:
+        if perm.shape != col.shape:
+            raise ValueError(f"`perm` must have one entry per edge, {col.numel()}")
+        if perm.numel() and not 0 <= int(perm.min()) <= int(perm.max()) < perm.numel():
+            raise IndexError(f"`perm` must hold edges in [0, {perm.numel()})")
 
 
 def _grouped_fake(edges: Tensor, num_edges: int, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,4 +78,4 @@ csr_transpose = register(
     _csr_transpose_reference,
     lambda rowptr, col, perm, num_src: _grouped_fake(col, col.size(0), num_src),
 )
-check_csr = register("check_csr", _check_csr_reference, lambda rowptr, col, num_src: None)
+check_csr = register("check_csr", _check_csr_reference, lambda rowptr, col, perm, num_src: None)

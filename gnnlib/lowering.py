@@ -21,7 +21,7 @@ from torch.nn.functional import linear, normalize
 from torch_geometric.nn.conv import MessagePassing
 
 from gnnlib import ops
-from gnnlib.adjacency import Edges
+from gnnlib.edges import Edges
 
 Features = Tensor | tuple[Tensor, Tensor | None]
 Lowering = Callable[[Any, Features, Edges], Tensor]

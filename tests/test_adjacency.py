@@ -602,3 +602,20 @@ def test_edges_go_through_a_compiler() -> None:
     edges, x = Edges(Adjacency.of(edge_list(), SIZE), weight=torch.rand(6)), torch.rand(4, 2)
     compiled = torch.compile(out, fullgraph=True, dynamic=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x, edges), out(x, edges))
+
+
+@pytest.mark.parametrize(
+    ("rowptr", "col", "perm", "error", "match"),
+    [
+        ([0, 2], [0, 9], None, IndexError, "got 9"),
+        ([0, 2], [0, -1], None, IndexError, "got -1"),
+        ([0, 2], [0, 1], [0, 7], IndexError, "perm"),
+        ([0, 2], [0, 1], [0], ValueError, "perm"),
+        ([0, 3], [0, 1], None, ValueError, "rowptr"),
+        ([0, 2, 1, 2], [0, 1], None, ValueError, "rowptr"),
+    ],
+)
+def test_the_constructor_checks_its_arrays(rowptr, col, perm, error, match):
+    perm = None if perm is None else torch.tensor(perm)
+    with pytest.raises(error, match=match):
+        Adjacency(torch.tensor(rowptr), torch.tensor(col), perm, 3)

@@ -115,8 +115,8 @@ Grouped coo_to_csr(Tensor edge_index, int64_t num_src, int64_t num_dst) {
   return {rowptr, col, perm};
 }
 
-void check_csr(Tensor rowptr, Tensor col, int64_t num_src) {
-  const Csr graph = view(rowptr, col, std::nullopt);
+void check_csr(Tensor rowptr, Tensor col, OptionalTensor perm, int64_t num_src) {
+  const Csr graph = view(rowptr, col, perm);
   require(graph.rowptr[0] == 0 && graph.rowptr[graph.num_rows] == graph.num_edges,
           "`rowptr` must run from 0 to the number of edges, ", graph.num_edges, ", got ",
           graph.rowptr[0], " to ", graph.rowptr[graph.num_rows]);
@@ -126,6 +126,10 @@ void check_csr(Tensor rowptr, Tensor col, int64_t num_src) {
   }
   for (int64_t e = 0; e < graph.num_edges; ++e) {
     if (!in_range(graph.col[e], num_src)) bad_node("source", graph.col[e], num_src);
+    if (!in_range(graph.position(e), graph.num_edges)) {
+      throw std::out_of_range(
+          message("`perm` must hold edges in [0, ", graph.num_edges, "), got ", graph.position(e)));
+    }
   }
 }
 
@@ -135,10 +139,10 @@ Grouped csr_transpose(Tensor rowptr, Tensor col, OptionalTensor perm, int64_t nu
          t_perm = empty_index(col, graph.num_edges);
   int64_t* to_col = t_col.mutable_data_ptr<int64_t>();
   int64_t* to_perm = t_perm.mutable_data_ptr<int64_t>();
-  std::vector<int64_t> target(graph.num_edges);
+  const std::unique_ptr<int64_t[]> target(new int64_t[graph.num_edges]);
   torch::stable::parallel_for(0, graph.num_rows, 1 << 12, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      std::fill(target.begin() + graph.rowptr[row], target.begin() + graph.rowptr[row + 1], row);
+      std::fill(&target[graph.rowptr[row]], &target[graph.rowptr[row + 1]], row);
     }
   });
   BadNode bad;

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.resolver import activation_resolver
 
-from gnnlib.adjacency import Edges
+from gnnlib.edges import Edges
 from gnnlib.lowering import aggregate, gcn_aggregate
 
 ActionConv = Literal["mean", "sum", "gcn", "gin", "lin"]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch_geometric.nn.conv import MessagePassing
 
-from gnnlib.adjacency import Edges
+from gnnlib.edges import Edges
 from gnnlib.layers._actions import Actions, ActionSpace, EvalMode, decide, record
 from gnnlib.lowering import message_edges, run
 

@@ -15,7 +15,7 @@ from torch_geometric.nn import (
 )
 from torch_geometric.nn.resolver import activation_resolver
 
-from gnnlib.adjacency import Edges
+from gnnlib.edges import Edges
 from gnnlib.layers import ActionNet, CooperativeConv, Temperature
 from gnnlib.layers._action_net import ActionConv
 from gnnlib.layers._actions import ActionSpace, EvalMode

@@ -86,7 +86,8 @@ def gather_reduce(
         out = _gated_mean(features, adj, weight, gate)
     else:
         out = _call(features, adj, weight, gate, reduce)
-    return out.to(x.dtype).reshape(adj.num_dst, *x.shape[1:])
+    out = out.to(x.dtype)
+    return out if x.dim() == 2 else out.reshape(adj.num_dst, *x.shape[1:])
 
 
 def _adjacency(edges: Any, x: Tensor) -> Adjacency:
@@ -123,8 +124,9 @@ def _factor(factor: Tensor, name: str, size: int, per: str, x: Tensor) -> Tensor
 
 
 def _matrix(x: Tensor) -> Tensor:
-    # Unlike reshape(N, -1), this also knows the width of no rows and the rows of no width.
-    return x.unsqueeze(-1).flatten(1)
+    # Unlike reshape(N, -1), this also knows the width of no rows and the rows of no width. What has
+    # its shape already is left alone, as views too cost time in the backward pass.
+    return x if x.dim() == 2 else x.unsqueeze(-1).flatten(1)
 
 
 def _accumulated_in(dtype: torch.dtype) -> torch.dtype:

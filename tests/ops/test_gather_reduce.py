@@ -203,7 +203,7 @@ def test_edge_cases(reduce: str) -> None:
 @pytest.mark.parametrize("degree", [PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 1])
 def test_hub(reduce: str, degree: int) -> None:
     draw = Draw(degree)
-    edges = draw.edges(30, 6, degree + 40)
+    edges = draw.edges(30, 4, degree + 40)
     edges[1, 20:-20] = 4
     edges = edges[:, torch.randperm(edges.size(1), generator=draw.generator)]
     factors = {"weight": draw.values(edges.size(1)), "gate": draw.gate(30)}
@@ -599,7 +599,7 @@ def test_all_instruction_sets_agree(tmp_path: Path) -> None:
             rounding = {torch.float64: 1e-12, torch.float32: 1e-5}.get(a.dtype, 0.02)
             scale = max(1.0, b.double().abs().max().item())
             torch.testing.assert_close(a, b, rtol=rounding, atol=rounding * scale, msg=name)
-    if "AVX" in torch.backends.cpu.get_cpu_capability():
+    if sys.platform == "linux" and torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         # Fused multiplications round once: had the variable no effect, all bits were the same.
         name = "sum 70 torch.float32"
         assert not torch.equal(found["avx2"][name][0], found["baseline"][name][0])
