@@ -151,7 +151,7 @@ def _check(sides: Sequence[Side]) -> list[Side]:
             try:
                 note = _disagreement(side.call(), expected)
             except (RuntimeError, NotImplementedError) as error:
-                note = f"fails: {str(error).splitlines()[0][:120]}"
+                note = f"fails: {str(error).splitlines()[0][:160]}"
         checked.append(replace(side, call=None if note else side.call, note=note))
     return checked
 

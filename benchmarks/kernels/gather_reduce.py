@@ -307,7 +307,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=15, help="at most so many (default 15)")
     parser.add_argument(
-        "--seconds", type=float, default=6, help="of rounds per case, after three (default 6)"
+        "--seconds", type=float, default=4, help="of rounds per case, after three (default 4)"
     )
     parser.add_argument(
         "--only", metavar="REGEX", default="", help="cases whose name matches, e.g. 'max.*F=128'"

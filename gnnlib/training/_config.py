@@ -4,7 +4,9 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from gnnlib.models import ModelConfig
 
@@ -24,7 +26,7 @@ class DataConfig:
 
     name: str
     """Name of the data set, as `gnnlib.datasets.load` knows it."""
-    root: Path | None = None
+    root: Annotated[Path | None, tyro.conf.arg(aliases=["--root"])] = None
     """Folder of the data set's files; generated data sets need none."""
     split: int = 0
     """Which of the data set's fixed splits, counted from 0."""
