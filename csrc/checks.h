@@ -18,6 +18,8 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
+// In the order of the operators' `reduce`. A number, as torch 2.13's own conversion of a string
+// argument leaks it.
 enum class Reduce { Sum, Mean, Min, Max };
 
 template <typename... Parts>

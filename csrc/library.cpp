@@ -13,7 +13,7 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
   m.def("check_csr(Tensor rowptr, Tensor col, Tensor? perm, SymInt num_src) -> ()");
   m.def(
       "gather_reduce(Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor? t_rowptr, Tensor? "
-      "t_col, Tensor? t_perm, Tensor? weight, Tensor? gate, str reduce) -> Tensor");
+      "t_col, Tensor? t_perm, Tensor? weight, Tensor? gate, SymInt reduce) -> Tensor");
   m.def(
       "edge_dot(Tensor x_src, Tensor x_dst, Tensor rowptr, Tensor col, Tensor? perm, Tensor? "
       "t_rowptr, Tensor? t_col, Tensor? t_perm) -> Tensor");

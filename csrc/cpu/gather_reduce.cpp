@@ -10,19 +10,12 @@
 namespace gnnlib {
 namespace {
 
-Reduce parse_reduce(const std::string& name) {
-  if (name == "sum") return Reduce::Sum;
-  if (name == "mean") return Reduce::Mean;
-  if (name == "min") return Reduce::Min;
-  require(name == "max", "`reduce` must be sum, mean, min or max, got ", name);
-  return Reduce::Max;
-}
-
 Tensor gather_reduce(Tensor x, Tensor rowptr, Tensor col, OptionalTensor perm, OptionalTensor,
                      OptionalTensor, OptionalTensor, OptionalTensor weight, OptionalTensor gate,
-                     std::string reduce) {
+                     int64_t reduce) {
   const Message message(x, rowptr, col, perm, weight, gate);
-  const Reduce how = parse_reduce(reduce);
+  require(0 <= reduce && reduce <= 3, "`reduce` must be in [0, 3], got ", reduce);
+  const Reduce how = static_cast<Reduce>(reduce);
   require(how != Reduce::Mean || !gate, "`reduce`=mean takes no gate: divide two gated sums");
   Tensor out = empty_like(x, {message.graph.num_rows, message.width()});
   if (is_integral(x.scalar_type())) {
@@ -76,7 +69,9 @@ struct GatherReduce {
 
   GNNLIB_INLINE void prefetch(int64_t e, int64_t f, int64_t columns) const {
     const int64_t source = graph.col[e];
-    if (factors.open(source)) prefetch_row(x + source * width + f, columns * sizeof(scalar_t));
+    if (!factors.open(source)) return;
+    factors.prefetch(graph.position(e));
+    prefetch_row(x + source * width + f, columns * sizeof(scalar_t));
   }
 
   template <typename U>

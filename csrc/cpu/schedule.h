@@ -40,7 +40,7 @@ class Schedule {
  public:
   // `width`: values moved per edge, which sets how many edges make a worthwhile chunk.
   Schedule(const Csr& graph, int64_t width) : graph_(graph) {
-    const int64_t values = int64_t{1} << 18;
+    const int64_t values = int64_t{1} << 17;
     chunk_ = std::clamp<int64_t>(values / std::max<int64_t>(width, 1), 256, 1 << 14);
     num_chunks_ = (graph.num_rows + graph.num_edges + chunk_ - 1) / chunk_;
     parallel_ = (graph.num_rows + graph.num_edges) * std::max<int64_t>(width, 1) > (1 << 16);

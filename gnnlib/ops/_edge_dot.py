@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gnnlib._library import kernels, register
-from gnnlib.ops._gather_reduce import _adjacency, _matrix, _same_device, _targets, _transpose
+from gnnlib.ops._gather_reduce import SUM, _adjacency, _matrix, _same_device, _targets, _transpose
 
 
 def edge_dot(x_src: Tensor, x_dst: Tensor, adj: Any) -> Tensor:
@@ -74,9 +74,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     forward, transpose = graph[0:3], graph[3:6]
     grad_src = grad_dst = None
     if ctx.needs_input_grad[0]:
-        grad_src = kernels.gather_reduce(x_dst, *transpose, *forward, grad, None, "sum")
+        grad_src = kernels.gather_reduce(x_dst, *transpose, *forward, grad, None, SUM)
     if ctx.needs_input_grad[1]:
-        grad_dst = kernels.gather_reduce(x_src, *forward, *transpose, grad, None, "sum")
+        grad_dst = kernels.gather_reduce(x_src, *forward, *transpose, grad, None, SUM)
     return grad_src, grad_dst, *[None] * 6
 
 

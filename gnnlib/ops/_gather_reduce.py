@@ -11,6 +11,8 @@ from gnnlib.ops._gate_rows import gate_rows
 
 Reduce = Literal["sum", "mean", "min", "max"]
 _REDUCES = ("sum", "mean", "min", "max")
+# What the operator calls them.
+SUM, MEAN, MIN, MAX = range(4)
 
 
 def gather_reduce(
@@ -147,7 +149,10 @@ def _call(
     x: Tensor, adj: Adjacency, weight: Tensor | None, gate: Tensor | None, how: str
 ) -> Tensor:
     out: Tensor = _op(
-        x, adj.rowptr, adj.col, adj.perm, *_transpose(adj, x, gate), weight, gate, how
+        x,
+        *(adj.rowptr, adj.col, adj.perm),
+        *_transpose(adj, x, gate),
+        *(weight, gate, _REDUCES.index(how)),
     )
     return out
 
@@ -178,8 +183,8 @@ def _factors(
 
 def _reference(
     x: Tensor, rowptr: Tensor, col: Tensor, perm: Tensor | None, t_rowptr: Tensor | None,
-    t_col: Tensor | None, t_perm: Tensor | None, weight: Tensor | None, gate: Tensor | None, reduce:
-        str,
+    t_col: Tensor | None, t_perm: Tensor | None, weight: Tensor | None, gate: Tensor | None,
+    reduce: int,
 ) -> Tensor:  # fmt: skip
     index, message = _targets(rowptr, col), x[col]
     factor = _factors(col, perm, weight, gate)
@@ -188,7 +193,7 @@ def _reference(
     if gate is not None:
         present = gate[col] != 0
         index, message = index[present], message[present]
-    how = {"sum": "sum", "mean": "mean", "min": "amin", "max": "amax"}[reduce]
+    how = ("sum", "mean", "amin", "amax")[reduce]
     out = x.new_zeros(rowptr.numel() - 1, x.size(1))
     index = index.unsqueeze(-1).expand_as(message)
     return out.scatter_reduce(0, index, message, how, include_self=False)
@@ -200,7 +205,7 @@ def _fake(x: Tensor, rowptr: Tensor, *_: Any) -> Tensor:
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, rowptr, col, perm, t_rowptr, t_col, t_perm, weight, gate, reduce = inputs
-    extremum = reduce in ("min", "max")
+    extremum = reduce in (MIN, MAX)
     keep_x = extremum or weight is not None or gate is not None
     ctx.save_for_backward(
         x if keep_x else None, output if extremum else None,
@@ -210,24 +215,26 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    if ctx.reduce in ("min", "max"):
+    if ctx.reduce in (MIN, MAX):
         return _backward_extremum(ctx, grad)
     x, _, *graph, weight, gate = ctx.saved_tensors
     needs_x, needs_weight, needs_gate = (ctx.needs_input_grad[k] for k in (0, 7, 8))
     rowptr, transpose, forward = graph[0], graph[3:6], graph[0:3]
-    if ctx.reduce == "mean":
-        count = rowptr.diff().clamp(min=1).to(_accumulated_in(grad.dtype))
-        grad = (grad / count.unsqueeze(-1)).to(grad.dtype)
+    share = None
+    if ctx.reduce == MEAN:
+        # Each target's gradient goes back divided by its degree: in the transpose, a gate.
+        degree = rowptr.diff().clamp(min=1).to(_accumulated_in(grad.dtype))
+        share = (1 / degree).to(grad.dtype)
     grad_x = grad_weight = grad_gate = None
     if needs_x or needs_gate:
         # Without its gate: a closed source learns what opening it would have changed.
-        heard = _op(grad, *transpose, *forward, weight, None, "sum")
+        heard = _op(grad, *transpose, *forward, weight, share, SUM)
         grad_x = heard if gate is None else gate_rows(heard, gate)
         grad_gate = (x * heard).sum(-1) if needs_gate else None
     if needs_weight:
-        grad_weight = kernels.edge_dot(
-            x if gate is None else gate_rows(x, gate), grad, *forward, *transpose
-        )
+        sent = x if gate is None else gate_rows(x, gate)
+        received = grad if share is None else gate_rows(grad, share)
+        grad_weight = kernels.edge_dot(sent, received, *forward, *transpose)
     return grad_x, *[None] * 6, grad_weight, grad_gate, None
 
 
