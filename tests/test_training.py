@@ -292,6 +292,14 @@ def test_a_metric_that_does_not_measure_the_task():
         NodeProblem(binary_task("mae"), Fabric(accelerator="cpu")).metric()
 
 
+def test_a_graph_level_set_is_refused_before_the_run_begins(tmp_path, monkeypatch):
+    task = replace(binary_task(), name="MUTAG", level="graph")
+    monkeypatch.setattr(_loop, "load", lambda **_: task)
+    with pytest.raises(ValueError, match=r"MUTAG is a graph-level data set, .* node-level tasks"):
+        train(config(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

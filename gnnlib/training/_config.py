@@ -31,7 +31,7 @@ class DataConfig:
     split: int = 0
     """Which of the data set's fixed splits, counted from 0."""
     seed: int = 0
-    """Seed of a generated data set (not of the training)."""
+    """Seed of a generated data set or a random split (not of the training)."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ def train(config: TrainConfig) -> Result:
         The test metric at the epoch of the best validation metric, and how it came about.
 
     Raises:
-        ValueError: The data set or a setting is unknown, or a resumed run's config differs.
+        ValueError: The data set or a setting is unknown, the data set is not of node level, or a
+            resumed run's config differs.
         FileNotFoundError: There is nothing to resume, or the data set's files are missing.
         FileExistsError: The run folder holds a run and ``resume`` is false.
         FloatingPointError: The loss or the validation metric is not finite.

@@ -50,9 +50,17 @@ class NodeProblem:
     Args:
         task: The data set, from `gnnlib.datasets.load`.
         fabric: Puts the graphs where the model is.
+
+    Raises:
+        ValueError: The task is not of node level.
     """
 
     def __init__(self, task: Task, fabric: Fabric) -> None:
+        if task.level != "node":
+            raise ValueError(
+                f"{task.name} is a {task.level}-level data set, and training knows node-level "
+                "tasks only so far; for a loop of your own, gnnlib.datasets.load gives its batches"
+            )
         self.task = task
         self.device = fabric.device
         # Splits that share a graph go on sharing it, so that one forward pass serves them all.

@@ -837,7 +837,7 @@ def test_takes_every_kind_of_graph() -> None:
 
 
 def test_no_call_leaks():
-    """Live heap bytes stay flat: torch 2.13 leaks an operator's string arguments, so we have none."""
+    """Live heap bytes stay flat. (torch 2.13 leaks string arguments; our operators have none.)"""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallinfo2"):
         pytest.skip("the C library does not count its live bytes (mallinfo2 is glibc's)")
