@@ -1,10 +1,6 @@
 // The message along an edge, gate * weight * x[source], as every gather kernel reads it.
 #pragma once
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include "../checks.h"
 #include "schedule.h"
 #include "simd.h"
@@ -56,16 +52,7 @@ struct Message {
 };
 
 inline Tensor empty_like(const Tensor& x, std::initializer_list<int64_t> size) {
-  Tensor out = torch::stable::empty(size, x.scalar_type(), std::nullopt, x.device());
-#if defined(MADV_HUGEPAGE)
-  // Fresh memory is paid for by the page: on a large graph, by as much as the work itself.
-  constexpr uintptr_t kHuge = uintptr_t{1} << 21;
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(out.mutable_data_ptr());
-  const uintptr_t end = begin + out.numel() * out.element_size();
-  const uintptr_t first = (begin + kHuge - 1) & ~(kHuge - 1);
-  if (first + kHuge <= end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
-#endif
-  return out;
+  return torch::stable::empty(size, x.scalar_type(), std::nullopt, x.device());
 }
 
 }  // namespace gnnlib
