@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 AVAILABLE = importlib.util.find_spec("gnnlib._C") is not None
 if AVAILABLE:
@@ -62,7 +63,8 @@ def _eager(
     """The operator, with the same derivative called directly.
 
     What :func:`torch.library.register_autograd` puts between a call and its kernel takes longer
-    than a small graph's whole work. The compiler needs it, and calls the operator.
+    than a small graph's whole work. The compiler needs it, and calls the operator; so does
+    ``torch.func``, to be told that it is not supported.
     """
 
     def below(*args: Any) -> Any:
@@ -80,6 +82,12 @@ def _eager(
 
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling():
+            return operator(*args)
+        if forward_ad._current_level >= 0:
+            raise NotImplementedError(
+                f"{operator.name()} has no forward-mode derivative: use reverse mode (backward)"
+            )
+        if torch._C._are_functorch_transforms_active():
             return operator(*args)
         if torch.is_grad_enabled() and any(
             isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args

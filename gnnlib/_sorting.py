@@ -51,6 +51,8 @@ def _csr_transpose_reference(
 
 
 def _check_csr_reference(rowptr: Tensor, col: Tensor, perm: Tensor | None, num_src: int) -> None:
+    if num_src < 0:
+        raise ValueError(f"`num_src` must not be negative, got {num_src}")
     if rowptr[0] != 0 or rowptr[-1] != col.numel() or (rowptr.diff() < 0).any():
         raise ValueError(
             f"`rowptr` must run from 0 to the number of edges, {col.numel()}, without decreasing"
@@ -59,8 +61,8 @@ def _check_csr_reference(rowptr: Tensor, col: Tensor, perm: Tensor | None, num_s
     if perm is not None:
         if perm.shape != col.shape:
             raise ValueError(f"`perm` must have one entry per edge, {col.numel()}")
-        if perm.numel() and not 0 <= int(perm.min()) <= int(perm.max()) < perm.numel():
-            raise IndexError(f"`perm` must hold edges in [0, {perm.numel()})")
+        if not torch.equal(perm.sort().values, torch.arange(perm.numel(), device=perm.device)):
+            raise IndexError(f"`perm` must hold every edge in [0, {perm.numel()}) once")
 
 
 def _grouped_fake(edges: Tensor, num_edges: int, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:

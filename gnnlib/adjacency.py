@@ -25,7 +25,8 @@ class Adjacency:
         perm: ``[E]`` int64, the position of each grouped edge in the caller's order; ``None`` if it
             is the same.
         num_src: number of source nodes, at least 0.
-        check: whether to read the arrays once and check them.
+        check: whether to check the arrays and keep copies; without, they must be right and never
+            change.
 
     Raises:
         IndexError: an entry of ``col`` or ``perm`` is out of range.
@@ -50,6 +51,8 @@ class Adjacency:
         check: bool = True,
     ) -> None:
         if check:
+            rowptr, col = rowptr.clone(), col.clone()
+            perm = None if perm is None else perm.clone()
             _sorting.check_csr(rowptr, col, perm, num_src)
         self.rowptr = rowptr
         self.col = col
@@ -146,14 +149,19 @@ class Adjacency:
         """``[2, E]``: sources and targets in the caller's order of edges."""
         if self._edge_index is not None:
             return self._edge_index
+        if torch.compiler.is_compiling():
+            return self._ungrouped()
+        with torch.inference_mode(False):
+            self._edge_index = self._ungrouped()
+        return self._edge_index
+
+    def _ungrouped(self) -> Tensor:
         rows = torch.arange(self.num_dst, device=self.device)
         dst = rows.repeat_interleave(self.rowptr.diff(), output_size=self.num_edges)
-        edge_index = torch.stack([self.col, dst])
-        if self.perm is not None:
-            edge_index = torch.empty_like(edge_index).index_copy_(1, self.perm, edge_index)
-        if not torch.compiler.is_compiling():
-            self._edge_index = edge_index
-        return edge_index
+        grouped = torch.stack([self.col, dst])
+        if self.perm is None:
+            return grouped
+        return torch.empty_like(grouped).index_copy_(1, self.perm, grouped)
 
     @property
     def has_self_loops(self) -> bool:
@@ -188,7 +196,7 @@ def _from_edge_index(edge_index: Tensor, size: Size) -> Adjacency:
         )
     edge_index = edge_index.long()
     if size is None:
-        size = int(edge_index.max()) + 1 if edge_index.numel() else 0
+        size = max(int(edge_index.max()) + 1, 0) if edge_index.numel() else 0
     num_src, num_dst = pair(size)
     rowptr, col, perm = _sorting.coo_to_csr(edge_index, num_src, num_dst)
     # A check of order would make a compiled graph depend on the data, and a GPU wait.
@@ -204,7 +212,7 @@ def _from_csr(rowptr: Tensor, col: Tensor, shape: tuple[int, int], size: Size) -
             f"`rowptr` must have one entry more than there are rows, {num_dst}, "
             f"got {rowptr.numel()}"
         )
-    adj = Adjacency(rowptr.long().clone(), col.long().clone(), None, num_src)
+    adj = Adjacency(rowptr.long(), col.long(), None, num_src)
     return adj._checked(size)
 
 
@@ -216,7 +224,7 @@ def _from_sparse(adj_t: Tensor, size: Size) -> Adjacency:
         columns = _from_csr(adj_t.ccol_indices(), adj_t.row_indices(), (num_src, num_dst), None)
         return columns.T._checked(size)
     if adj_t.layout == torch.sparse_coo:
-        rows, cols = adj_t._indices()
+        rows, cols = adj_t.coalesce().indices()
         return _from_edge_index(torch.stack([cols, rows]), (num_src, num_dst))._checked(size)
     raise TypeError(f"a sparse adjacency must be COO, CSR or CSC, got {adj_t.layout}")
 
@@ -233,7 +241,8 @@ def _from_pyg_edge_index(edge_index: EdgeIndex, size: Size) -> Adjacency:
                 "(does `x` have a row for every node?)"
             )
         # PyG's caches do not see edits in place, and would fill in a size that is not known.
-        if edge_index.is_sorted_by_col and own[1] is not None and version(edge_index) == (0, 0):
+        known = own[1] is not None and version(edge_index) == (0, 0)
+        if known and edge_index.is_sorted_by_col and _sorting.is_sorted(edge_index.as_tensor()[1]):
             (colptr, row), _ = edge_index.get_csc()
             return _from_csr(colptr, row, (num_dst, num_src), None)
     return _from_edge_index(edge_index.as_tensor(), size)

@@ -66,9 +66,10 @@ class Edges:
         if edge_weight is None:
             edge_weight = _sparse_values(edges)
         for name, signal in (("edge_weight", edge_weight), ("edge_attr", edge_attr)):
-            if signal is not None and signal.size(0) != adj.num_edges:
+            if signal is not None and (signal.dim() == 0 or signal.size(0) != adj.num_edges):
                 raise ValueError(
-                    f"`{name}` must have one row per edge, {adj.num_edges}, got {signal.size(0)}"
+                    f"`{name}` must have one row per edge, {adj.num_edges}, "
+                    f"got {list(signal.shape)}"
                 )
         if edge_weight is not None:
             if edge_weight.numel() != adj.num_edges:
@@ -103,6 +104,8 @@ class Edges:
     @property
     def mask(self) -> Tensor | None:
         """``[E]`` in the caller's order: the product of both gates, zero on an absent edge."""
+        if not self.gated:
+            return None
         src, dst = self.edge_index
         sent = None if self.broadcast is None else self.broadcast[src]
         return _times(sent, None if self.listen is None else self.listen[dst])
@@ -118,10 +121,10 @@ def _sparse_values(edges: Any) -> Tensor | None:
     if isinstance(edges, Tensor):
         if isinstance(edges, EdgeIndex) or edges.layout == torch.strided:
             return None
-        values = edges._values() if edges.layout == torch.sparse_coo else edges.values()
+        values = (edges.coalesce() if edges.layout == torch.sparse_coo else edges).values()
         # A torch.sparse matrix cannot be without values: ones say that there are no weights.
-        blind = torch.compiler.is_compiling() or values.device.type != "cpu"
-        return None if not blind and bool((values == 1).all()) else values
+        learned = values.requires_grad or torch.compiler.is_compiling()
+        return None if not learned and bool((values == 1).all()) else values
     if hasattr(edges, "csr") and hasattr(edges, "sparse_sizes"):
         value: Tensor | None = edges.csr()[2]
         return value

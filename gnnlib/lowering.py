@@ -8,9 +8,9 @@ there.
 In here edges always point the way messages go, from source to target, whatever the conv's ``flow``.
 """
 
+import copy
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -54,7 +54,9 @@ def run(
 def lowering_of(conv: nn.Module) -> Lowering | None:
     """The table's function for a conv, or ``None`` if it has to take the general path."""
     lowered = _TABLE.get(type(conv))
-    if lowered is None or getattr(conv, "cached", False) or conv.aggr not in _REDUCE:
+    if lowered is None or getattr(conv, "cached", False):
+        return None
+    if not isinstance(conv.aggr, str) or conv.aggr not in _REDUCE:
         return None
     return None if conv.explain or _hooked(conv) else lowered
 
@@ -113,6 +115,9 @@ def gcn_aggregate(
         fill: weight of an added self loop.
         add_self_loops: whether to add them.
     """
+    # Degrees, and sums before they are scaled down, pass the range of float16.
+    dtype = x.dtype
+    x = x.to(torch.promote_types(dtype, torch.float32))
     loops: Tensor | float = 0.0
     if add_self_loops:
         edges, loops = _split_self_loops(edges, fill, x)
@@ -127,7 +132,7 @@ def gcn_aggregate(
     out = aggregate(x, edges, "sum")
     if add_self_loops:
         out = out + (loops.unsqueeze(-1) * x if isinstance(loops, Tensor) else loops * x)
-    return out * scale
+    return (out * scale).to(dtype)
 
 
 def _split_self_loops(edges: Edges, fill: float, x: Tensor) -> tuple[Edges, Tensor | float]:
@@ -150,12 +155,13 @@ def _sides(x: Features) -> tuple[Tensor, Tensor | None]:
 
 def _project(lin: Any, x: Tensor, edges: Edges, reduce: str) -> Tensor:
     """``lin(aggregate(x))``; the projection goes first where that makes the messages narrower."""
-    narrows = 0 < lin.out_channels < lin.in_channels and reduce in ("sum", "mean")
-    if not narrows or _hooked(lin):
+    # Only of PyG's own Linear do we know that it is `x @ weight.T + bias`.
+    plain = type(lin) is pyg.Linear and reduce in ("sum", "mean") and not _hooked(lin)
+    if not plain or not 0 < lin.out_channels < lin.in_channels:
         out: Tensor = lin(aggregate(x, edges, reduce))
         return out
     out = aggregate(linear(x, lin.weight), edges, reduce)
-    return out if lin.bias is None else out + lin.bias
+    return out if lin.bias is None else out + lin.bias.to(out.dtype)
 
 
 def _gcn(conv: Any, x: Features, edges: Edges) -> Tensor:
@@ -227,17 +233,15 @@ def _general(conv: nn.Module, x: Features, edges: Edges) -> Tensor:
                 f"{type(conv).__name__}.forward takes no `{name}`, so it would be ignored; "
                 "leave it out, or choose a conv that uses it"
             )
-    if gate is None or not isinstance(conv, MessagePassing):
-        return conv(x, edge_index, **signals)  # type: ignore[no-any-return]
-    with _gated_messages(conv, edge_index, gate, edges):
-        return conv(x, edge_index, **signals)  # type: ignore[no-any-return]
+    if gate is not None and isinstance(conv, MessagePassing):
+        conv = _gated(conv, edge_index, gate, edges)
+    return conv(x, edge_index, **signals)  # type: ignore[no-any-return]
 
 
-@contextmanager
-def _gated_messages(
-    conv: MessagePassing, edge_index: Tensor, gate: Tensor, edges: Edges
-) -> Iterator[None]:
-    """Multiply the conv's messages by the gates of their edges, for the gates' gradient."""
+def _gated(conv: MessagePassing, edge_index: Tensor, gate: Tensor, edges: Edges) -> MessagePassing:
+    """The conv, its messages multiplied by the gates of their edges, for the gates' gradient."""
+    # A twin with the same weights and hooks of its own: other threads run the conv meanwhile.
+    twin = copy.copy(conv)
     current = gate
 
     def before_propagate(module: Any, inputs: Any) -> None:
@@ -250,15 +254,11 @@ def _gated_messages(
         shape[module.node_dim] = -1
         return message * current.to(message.dtype).view(shape)
 
-    handles = [
-        conv.register_propagate_forward_pre_hook(before_propagate),
-        conv.register_message_forward_hook(after_message),
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    for name in ("_propagate_forward_pre_hooks", "_message_forward_hooks"):
+        setattr(twin, name, getattr(conv, name).copy())
+    twin.register_propagate_forward_pre_hook(before_propagate)
+    twin.register_message_forward_hook(after_message)
+    return twin
 
 
 def _gate_of(edge_index: Tensor, conv: Any, edges: Edges) -> Tensor:

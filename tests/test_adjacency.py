@@ -619,3 +619,20 @@ def test_the_constructor_checks_its_arrays(rowptr, col, perm, error, match):
     perm = None if perm is None else torch.tensor(perm)
     with pytest.raises(error, match=match):
         Adjacency(torch.tensor(rowptr), torch.tensor(col), perm, 3)
+
+
+def test_the_constructor_keeps_copies() -> None:
+    col = torch.tensor([0, 1])
+    adj = Adjacency(torch.tensor([0, 1, 2]), col, None, 2)
+    col.fill_(2**40)
+    assert adj.col.tolist() == [0, 1]
+    with pytest.raises(IndexError, match="once"):
+        Adjacency(torch.tensor([0, 2]), torch.tensor([0, 0]), torch.tensor([0, 0]), 1)
+    with pytest.raises(ValueError, match="negative, got -1"):
+        Adjacency(torch.tensor([0]), torch.zeros(0, dtype=torch.long), None, -1)
+
+
+def test_forward_mode_is_refused() -> None:
+    edge_index, x = torch.tensor([[0, 1], [1, 0]]), torch.randn(2, 3)
+    with pytest.raises(NotImplementedError, match="forward-mode"):
+        torch.func.jvp(lambda v: gather_reduce(v, edge_index), (x,), (torch.ones_like(x),))

@@ -159,3 +159,24 @@ def test_any_module_runs_on_a_graph():
     net = Net()
     out = run(net, x, Edges.of(edge_index, size=9))
     torch.testing.assert_close(out, net(x, edge_index))
+
+
+def test_gcn_in_half_precision_does_not_overflow_at_a_hub():
+    hub = torch.stack([torch.arange(1, 2001), torch.zeros(2000, dtype=torch.long)])
+    x = torch.full((2001, 6), 75.0).half()
+    conv = GCNConv(6, 4).half()
+    ours, theirs = both(conv, x, hub)
+    torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-2)
+
+
+def test_any_linear_may_stand_in():
+    class Louder(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + 100
+
+    x, edge_index, _, _ = graph(0)
+    for lin in (nn.Linear(6, 3), Louder(6, 3)):
+        conv = SAGEConv(6, 3)
+        conv.lin_l = lin
+        ours, theirs = both(conv, x, edge_index)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

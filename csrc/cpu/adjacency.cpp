@@ -117,6 +117,7 @@ Grouped coo_to_csr(Tensor edge_index, int64_t num_src, int64_t num_dst) {
 
 void check_csr(Tensor rowptr, Tensor col, OptionalTensor perm, int64_t num_src) {
   const Csr graph = view(rowptr, col, perm);
+  require(num_src >= 0, "`num_src` must not be negative, got ", num_src);
   require(graph.rowptr[0] == 0 && graph.rowptr[graph.num_rows] == graph.num_edges,
           "`rowptr` must run from 0 to the number of edges, ", graph.num_edges, ", got ",
           graph.rowptr[0], " to ", graph.rowptr[graph.num_rows]);
@@ -124,12 +125,16 @@ void check_csr(Tensor rowptr, Tensor col, OptionalTensor perm, int64_t num_src) 
     require(graph.rowptr[row] <= graph.rowptr[row + 1],
             "`rowptr` must not decrease, but does at row ", row);
   }
+  std::vector<bool> seen(graph.perm ? graph.num_edges : 0);
   for (int64_t e = 0; e < graph.num_edges; ++e) {
     if (!in_range(graph.col[e], num_src)) bad_node("source", graph.col[e], num_src);
-    if (!in_range(graph.position(e), graph.num_edges)) {
-      throw std::out_of_range(
-          message("`perm` must hold edges in [0, ", graph.num_edges, "), got ", graph.position(e)));
+    if (!graph.perm) continue;
+    const int64_t position = graph.perm[e];
+    if (!in_range(position, graph.num_edges) || seen[position]) {
+      throw std::out_of_range(message("`perm` must hold every edge in [0, ", graph.num_edges,
+                                      ") once, got ", position));
     }
+    seen[position] = true;
   }
 }
 

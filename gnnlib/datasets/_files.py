@@ -9,6 +9,7 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 
 import torch
@@ -82,7 +83,12 @@ class Files:
         path = _cache() / f"{self.folder.replace('/', '-')}-{key.hexdigest()[:32]}.pt"
         if not path.exists():
             self._process(root, path)
-        data, slices = torch.load(path, weights_only=True)
+        try:
+            data, slices = torch.load(path, weights_only=True)
+        except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+            raise ValueError(
+                f"the cached {path} is damaged ({error}): delete it, and it is made anew"
+            ) from error
         dataset = InMemoryDataset()
         dataset._data, dataset.slices = Data.from_dict(data), slices
         return list(dataset)

@@ -156,13 +156,15 @@ class ActionNet(nn.Module):
             ``[N, 4]``: keep and drop for listening, keep and drop for broadcasting.
 
         Raises:
-            ValueError: ``x`` is a pair.
+            ValueError: ``x`` is a pair, or of another width.
         """
         if not isinstance(x, Tensor):
             raise ValueError(
                 "ActionNet has no bipartite form, as every node decides on both roles; "
                 "got `x` as a pair"
             )
+        if x.dim() != 2 or x.size(1) != self.in_channels:
+            raise ValueError(f"`x` must be [N, {self.in_channels}], got {list(x.shape)}")
         return self.forward_edges(x, Edges.of(edge_index, size=x.size(0)))
 
     def forward_edges(

@@ -71,7 +71,8 @@ class CooperativeConv(nn.Module):
     which makes its test metrics random; here argmax is the default.
 
     Args:
-        conv: the environment network's layer, any PyG conv or gnnlib layer. GCN, SAGE, GIN and
+        conv: the environment network's layer, a gnnlib layer or any PyG conv called as
+            ``conv(x, edge_index, ...)``. GCN, SAGE, GIN and
             GraphConv run on the fused kernels; for sums and means the gradient then reaches closed
             edges too. Any other conv runs as it is on the open edges.
         action_net: the action network, :class:`ActionNet` or any module that maps ``(x,
@@ -133,13 +134,13 @@ class CooperativeConv(nn.Module):
 
     @property
     def in_channels(self) -> Any:
-        """Width of the input features."""
-        return self.conv.in_channels
+        """Width of the input features, where the wrapped conv tells."""
+        return getattr(self.conv, "in_channels", None)
 
     @property
     def out_channels(self) -> Any:
-        """Width of the output features."""
-        return self.conv.out_channels
+        """Width of the output features, where the wrapped conv tells."""
+        return getattr(self.conv, "out_channels", None)
 
     @property
     def flow(self) -> str:
@@ -149,7 +150,8 @@ class CooperativeConv(nn.Module):
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
         for module in self.children():
-            module.reset_parameters()  # type: ignore[operator]
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
 
     def forward(
         self,
@@ -173,13 +175,16 @@ class CooperativeConv(nn.Module):
             ``[N, out_channels]``.
 
         Raises:
-            ValueError: ``x`` is a pair, or ``conv`` has no argument for a signal of the edges.
+            ValueError: ``x`` is a pair or no matrix, or ``conv`` has no argument for a signal of
+                the edges.
         """
         if isinstance(x, (tuple, list)):
             raise ValueError(
                 "CooperativeConv has no bipartite form, as every node both listens and "
                 "broadcasts; got `x` as a pair"
             )
+        if x.dim() != 2:
+            raise ValueError(f"`x` must be [N, in_channels], got {list(x.shape)}")
         edges = Edges.of(edge_index, edge_weight, edge_attr, size=x.size(0))
         return self.forward_edges(x, message_edges(self, edges), generator)
 

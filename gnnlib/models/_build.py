@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import nn
 from torch_geometric.nn import GCN, GIN, GraphSAGE
 
-from gnnlib.layers import ActionNet, CooperativeConv
+from gnnlib.layers import ActionNet, CooperativeConv, Temperature
 from gnnlib.layers._action_net import ActionConv
 from gnnlib.layers._actions import ActionSpace, EvalMode
 from gnnlib.models._cognn import CoGNN, Environment
@@ -49,7 +49,7 @@ class ModelConfig:
     eval_mode: EvalMode = "argmax"
     """How actions are chosen in evaluation."""
     skip: bool = True
-    """Skip connections of cognn."""
+    """Skip connections; of cognn, like the next two."""
     layer_norm: bool = True
     """Layer norm of cognn."""
     decoder_layers: int = 1
@@ -65,8 +65,11 @@ def build(config: ModelConfig, in_channels: int, out_channels: int) -> nn.Module
         out_channels: width of the output.
 
     Raises:
-        ValueError: the config asks for actions and for none.
+        ValueError: a size is not positive, or the config asks for actions and for none.
     """
+    for name in ("hidden_channels", "num_layers"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {getattr(config, name)}")
     action = None if config.action == "none" else config.action
     if config.name == "cognn":
         return CoGNN(
@@ -105,16 +108,26 @@ def build(config: ModelConfig, in_channels: int, out_channels: int) -> nn.Module
 
 
 def _make_cooperative(model: Any, config: ModelConfig, action: ActionConv) -> None:
-    """Wrap each conv in place; convs of one width share their action network."""
-    nets: dict[int, ActionNet] = {}
+    """Wrap each conv in place; convs of one width share their action network and temperature."""
+    nets: dict[int, tuple[ActionNet, Temperature | None]] = {}
     for k, conv in enumerate(model.convs):
         width = model.in_channels if k == 0 else model.hidden_channels
         if width not in nets:
-            nets[width] = ActionNet(width, config.action_channels, config.action_layers, action)
+            net = ActionNet(
+                width,
+                config.action_channels,
+                config.action_layers,
+                action,
+                dropout=config.dropout,
+                act=config.act,
+            )
+            tau = Temperature(width, config.tau0) if config.learn_temperature else None
+            nets[width] = net, tau
+        net, tau = nets[width]
         model.convs[k] = CooperativeConv(
             conv,
-            nets[width],
+            net,
             actions=config.actions,
-            temperature=config.temperature,
+            temperature=tau or config.temperature,
             eval_mode=config.eval_mode,
         )

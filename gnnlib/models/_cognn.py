@@ -167,6 +167,7 @@ class CoGNN(nn.Module):
         edge_weight: Tensor | None = None,
         edge_attr: Tensor | None = None,
         batch: Tensor | None = None,
+        batch_size: int | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -178,6 +179,7 @@ class CoGNN(nn.Module):
             edge_weight: ``[E]``, for environments that take it.
             edge_attr: ``[E, D]``, for environments that take it.
             batch: ``[N]`` graph of each node, for pooling; ``None`` for a single graph.
+            batch_size: number of graphs; by default one more than the last in ``batch``.
             generator: source of the actions' noise; ``None`` for torch's own.
 
         Returns:
@@ -191,7 +193,7 @@ class CoGNN(nn.Module):
             x = x + out if self.skip else out
         x = self.norm(x)
         if self.pool is not None:
-            x = _POOLS[self.pool](x, batch)
+            x = _POOLS[self.pool](x, batch, batch_size)
         decoded: Tensor = self.decoder(x)
         return decoded
 

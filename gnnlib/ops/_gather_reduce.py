@@ -113,7 +113,7 @@ def _same_device(what: str, device: torch.device, x: Tensor) -> None:
 
 def _factor(factor: Tensor, name: str, size: int, per: str, x: Tensor) -> Tensor:
     _same_device(f"`{name}`", factor.device, x)
-    if factor.numel() != size:
+    if factor.numel() != size or factor.shape[:1] != (size,):
         raise ValueError(
             f"`{name}` must have one value per {per}, {size}, got {list(factor.shape)}"
         )

@@ -3,6 +3,7 @@
 import io
 import random
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,20 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is none at ``path``.
+        ValueError: It is damaged.
     """
     if not path.exists():
         raise FileNotFoundError(
             f"nothing to resume: {path} does not exist; start the run without --resume, or give "
             "the folder it was started with as --out"
         )
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): give another folder as --out, or delete this one, and "
+            "start anew"
+        ) from error
     return state
 
 

@@ -54,12 +54,18 @@ def train(config: TrainConfig) -> Result:
         OSError: The run folder cannot be written; the last good checkpoint is kept.
         KeyboardInterrupt: Ctrl-C, after the current epoch was finished and saved.
     """
-    fabric = Fabric(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-        precision=config.precision,
-    )
+    try:
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            precision=config.precision,
+        )
+    except RuntimeError as error:
+        raise ValueError(
+            f"cannot train with accelerator={config.accelerator} and precision="
+            f"{config.precision} here: {error}"
+        ) from error
     fabric.launch()
     fabric.seed_everything(config.seed, verbose=False)
     task = load(**asdict(config.data))
@@ -118,13 +124,18 @@ class _Run:
                 )
             self.history, self.best = state["history"], state["best"]
             _checkpoint.restore(self.fabric, self.model, self.optimizer, state)
-        elif self.folder.exists() and any(self.folder.iterdir()):
+            if self.config.epochs < state["config"]["epochs"]:
+                raise ValueError(
+                    f"a resumed run can only grow: epochs was {state['config']['epochs']}, "
+                    f"got {self.config.epochs}"
+                )
+        elif self.folder.exists() and any(p.suffix != ".tmp" for p in self.folder.iterdir()):
             raise FileExistsError(
                 f"{self.folder} already holds a run or other files; add --resume to continue the "
                 "run, or give another folder as --out"
             )
         # No process writes before all have looked. The checkpoint of epoch 0 makes a run that is
-        # killed at once one that can be resumed; a resumed run's files go back to its checkpoint.
+        # killed at once one that can be resumed; a resumed run's metrics go back to its checkpoint.
         self.fabric.barrier()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.save()
@@ -211,8 +222,7 @@ class _Run:
         mean = self.fabric.all_reduce(torch.stack(losses).mean(), reduce_op="mean")
         return float(cast("Tensor", mean))
 
-    # Not inference mode: a graph that is first met here would be cached as inference tensors,
-    # which the next epoch could not save for its backward pass.
+    # Not inference mode: whatever a model of the user's caches here must serve the next epoch too.
     @torch.no_grad()
     def evaluate(self) -> tuple[float, float]:
         """The metric on the validation and the test split."""
@@ -261,7 +271,7 @@ class _Run:
             self.model.load_state_dict(_checkpoint.load(self.folder / "best.ckpt")["model"])
             title = f"{result.data} ({result.metric})"
             plot_curves({title: {result.model: self.history}}, self.folder / "curves.png")
-            self.problem.draw(self.model.module, self.folder)
+            self.problem.draw(self.model, self.folder)
             result.save(self.config.to_dict())
         return result
 

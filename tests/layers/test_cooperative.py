@@ -1,6 +1,7 @@
 """Cooperative layers against the paper's definition, written with dense matrices."""
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -348,3 +349,57 @@ def test_wrong_inputs():
         conv(x, torch.tensor([[0, 7], [1, 2]]))
     with pytest.raises(ValueError, match=r"logits \[N, 4\]"):
         CooperativeConv(SAGEConv(4, 4), SAGEConv(4, 3))(x, edge_index)
+
+
+def test_threads_share_a_layer():
+    """The general path leaves nothing on the conv that another call could meet."""
+    conv = CooperativeConv(GATConv(4, 6), ActionNet(4)).eval()
+    x = torch.randn(10, 4)
+    graphs = [torch.randint(10, (2, size)) for size in (30, 40)]
+    expected = [conv(x, graph) for graph in graphs]
+    wrong = []
+
+    def work(k):
+        for _ in range(40):
+            try:
+                torch.testing.assert_close(conv(x, graphs[k]), expected[k])
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_training_after_inference_mode():
+    x, edge_index = torch.randn(10, 4), torch.randint(10, (2, 40))
+    conv = CooperativeConv(GATConv(4, 6), ActionNet(4))
+    with torch.inference_mode():
+        conv(x, edge_index)
+    conv(x, edge_index).sum().backward()
+
+
+def test_sparse_weights_learn():
+    weight = torch.ones(40, requires_grad=True)
+    adj_t = torch.sparse_coo_tensor(torch.randint(10, (2, 40)), weight, (10, 10))
+    conv = CooperativeConv(GCNConv(4, 6), fixed(torch.ones(10), torch.ones(10))).eval()
+    conv(torch.randn(10, 4), adj_t).square().sum().backward()
+    assert weight.grad.abs().sum() > 0
+
+
+def test_list_of_aggregations_takes_the_general_path():
+    x, edge_index = torch.randn(10, 4), torch.randint(10, (2, 40))
+    conv = SAGEConv(4, 6, aggr=["mean", "max"])
+    opened = fixed(torch.ones(10), torch.ones(10))
+    out = CooperativeConv(conv, opened).eval()(x, edge_index)
+    torch.testing.assert_close(out, conv(x, edge_index))
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3, 4)])
+def test_features_must_be_a_matrix(shape):
+    conv = CooperativeConv(SAGEConv(4, 4), ActionNet(4))
+    with pytest.raises(ValueError, match=r"`x` must be \[N, in_channels\]"):
+        conv(torch.randn(shape), torch.zeros(2, 0, dtype=torch.long))
