@@ -66,11 +66,9 @@ class Edges:
         if edge_weight is None:
             edge_weight = _sparse_values(edges)
         for name, signal in (("edge_weight", edge_weight), ("edge_attr", edge_attr)):
-            if signal is not None and (signal.dim() == 0 or signal.size(0) != adj.num_edges):
-                raise ValueError(
-                    f"`{name}` must have one row per edge, {adj.num_edges}, "
-                    f"got {list(signal.shape)}"
-                )
+            if signal is not None and signal.shape[:1] != (adj.num_edges,):
+                got = signal.size(0) if signal.dim() else "a scalar"
+                raise ValueError(f"`{name}` must have one row per edge, {adj.num_edges}, got {got}")
         if edge_weight is not None:
             if edge_weight.numel() != adj.num_edges:
                 raise ValueError(
