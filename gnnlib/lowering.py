@@ -234,6 +234,11 @@ def _general(conv: nn.Module, x: Features, edges: Edges) -> Tensor:
                 "leave it out, or choose a conv that uses it"
             )
     if gate is not None and isinstance(conv, MessagePassing):
+        if conv.explain:
+            raise ValueError(
+                f"{type(conv).__name__} is being explained behind gates, and an explainer's mask "
+                "of all edges does not fit the open ones: explain the conv itself"
+            )
         conv = _gated(conv, edge_index, gate, edges)
     return conv(x, edge_index, **signals)  # type: ignore[no-any-return]
 

@@ -180,3 +180,11 @@ def test_any_linear_may_stand_in():
         conv.lin_l = lin
         ours, theirs = both(conv, x, edge_index)
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_explaining_behind_gates_is_refused():
+    conv = SAGEConv(6, 3)
+    conv.explain = True
+    x, edge_index, _, _ = graph(0)
+    with pytest.raises(ValueError, match="explain"):
+        run(conv, x, Edges.of(edge_index, size=9).masked(broadcast=torch.ones(9)))

@@ -335,3 +335,37 @@ def test_the_train_extra_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     with pytest.raises(ImportError, match=r"lightning_fabric.*pip install gnnlib\[train\]"):
         importlib.import_module("gnnlib.training")
+
+
+def test_what_a_kill_in_the_first_save_leaves_is_no_run(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".last.ckpt.tmp").touch()
+    assert train(config(folder, epochs=1)).folder == folder
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short"])
+def test_a_damaged_checkpoint_is_named(tmp_path, content):
+    train(config(tmp_path / "run", epochs=1))
+    (tmp_path / "run" / "last.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"last\.ckpt is damaged"):
+        train(config(tmp_path / "run", epochs=2, resume=True))
+
+
+def test_a_resumed_run_only_grows(tmp_path):
+    train(config(tmp_path / "run", epochs=3))
+    with pytest.raises(ValueError, match="epochs was 3, got 2"):
+        train(config(tmp_path / "run", epochs=2, resume=True))
+
+
+def test_double_precision_with_a_picture_of_actions(tmp_path):
+    model = replace(MODEL, cooperative=True)
+    result = train(config(tmp_path / "run", model=model, epochs=1, precision="64-true"))
+    assert (result.folder / "actions.png").exists()
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has the device")
+    with pytest.raises(ValueError, match="accelerator=cuda"):
+        train(config(tmp_path / "run", accelerator="cuda"))
