@@ -91,6 +91,7 @@ class CooperativeConv(nn.Module):
 
     Example:
         >>> from torch_geometric.nn import SAGEConv
+        >>> from gnnlib.layers import ActionNet
         >>> conv = CooperativeConv(SAGEConv(8, 16), ActionNet(8))
         >>> x, edge_index = torch.randn(3, 8), torch.tensor([[0, 1, 2], [1, 2, 0]])
         >>> conv(x, edge_index).shape

@@ -72,7 +72,9 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors agree to the last bit, NaN payloads and the sign of zero included."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    return torch.equal(*(t.detach().reshape(-1).contiguous().view(torch.uint8) for t in (a, b)))
+    # A clone, as a strided tensor of one element calls itself contiguous and cannot be viewed.
+    flat = (t.detach().clone(memory_format=torch.contiguous_format).view(-1) for t in (a, b))
+    return torch.equal(*(t.view(torch.uint8) for t in flat))
 
 
 def check_close(
