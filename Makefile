@@ -42,7 +42,7 @@ types: setup
 	$(BIN)/mypy
 
 unit: setup
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' -n 2
 
 test-slow: setup
 	$(BIN)/pytest -m slow
