@@ -52,7 +52,7 @@ bench: setup
 
 docs: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[docs]'
-	$(BIN)/sphinx-build -W docs docs/_build
+	$(BIN)/sphinx-build docs docs/_build
 
 format: setup
 	$(BIN)/ruff check --fix .
