@@ -6,7 +6,7 @@ from pathlib import Path
 from gnnlib._files import atomic_write
 from gnnlib.models import ModelConfig
 from gnnlib.plotting import plot_curves
-from gnnlib.training import DataConfig, Epoch, Result, TrainConfig, read_result, train
+from gnnlib.training import DataConfig, Epoch, Result, TrainConfig, complete
 
 DATA = ("KarateClub", "RootNeighbors")
 
@@ -41,7 +41,7 @@ def demo(config: DemoConfig) -> list[Result]:
         FileExistsError: A run's folder holds other files.
     """
     results = [
-        _run(
+        complete(
             TrainConfig(
                 data=DataConfig(data),
                 model=replace(MODEL, cooperative=cooperative),
@@ -64,12 +64,3 @@ def demo(config: DemoConfig) -> list[Result]:
     drawn = results[1].folder / "actions.png"
     atomic_write(config.out / "karate-actions.png", drawn.read_bytes())
     return results
-
-
-def _run(config: TrainConfig) -> Result:
-    """Read the run back if it is finished, go on if it was stopped, start it otherwise."""
-    if (config.folder / "result.json").exists():
-        earlier, result = read_result(config.folder)
-        if not config.differences(earlier) and earlier["epochs"] == config.epochs:
-            return result
-    return train(replace(config, resume=(config.folder / "last.ckpt").exists()))

@@ -19,7 +19,7 @@ from benchmarks._harness import RESULTS, machine
 from gnnlib._files import atomic_write
 from gnnlib.models import ModelConfig
 from gnnlib.plotting import plot_curves
-from gnnlib.training import DataConfig, Result, TrainConfig, read_result, train
+from gnnlib.training import DataConfig, TrainConfig, complete
 
 COLUMNS = ("data set", "model", "metric", "paper", "ours", "epochs", "parameters", "s/epoch")
 
@@ -71,14 +71,6 @@ def experiments(root: Path | None, out: Path, epochs: int) -> Iterator[Experimen
         yield Experiment("Co-GNN(µ, µ)", "0.9731", run(mines, MINESWEEPER, "cognn"))
 
 
-def _run(config: TrainConfig) -> Result:
-    if (config.folder / "result.json").exists():
-        earlier, result = read_result(config.folder)
-        if not config.differences(earlier) and earlier["epochs"] == config.epochs:
-            return result
-    return train(replace(config, resume=(config.folder / "last.ckpt").exists()))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the experiments; see ``--help``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.papers.cognn", description=__doc__)
@@ -89,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     rows, histories = [], {}
     for experiment in experiments(options.root, options.out, options.epochs):
-        result = _run(experiment.config)
+        result = complete(experiment.config)
         name = f"{result.data} ({result.metric})"
         histories.setdefault(name, {})[experiment.label] = result.history
         rows.append(

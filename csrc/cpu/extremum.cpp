@@ -69,38 +69,21 @@ STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
 
 #include "edge_fold.h"
 #include "fold.h"
+#include "source_rows.h"
 
 namespace gnnlib::GNNLIB_ISA {
 
 template <typename scalar_t>
-struct ExtremumShare {
-  using acc_t = typename AccumulateIn<scalar_t>::type;
-  struct Edge {
-    const scalar_t* row;
-    acc_t factor;
-  };
+struct ExtremumShare : SourceRows<scalar_t> {
+  using typename SourceRows<scalar_t>::acc_t;
+  using typename SourceRows<scalar_t>::Edge;
+  using SourceRows<scalar_t>::width;
 
-  Csr graph;
-  int64_t width;
   const scalar_t* grad;
   const scalar_t* out;
-  const scalar_t* x;
-  Factors<scalar_t> factors;
   scalar_t* share;
 
   static constexpr acc_t init() { return 0; }
-
-  GNNLIB_INLINE bool edge(int64_t, int64_t e, Edge& edge) const {
-    const int64_t source = graph.col[e];
-    if (!factors.open(source)) return false;
-    edge = {x + source * width, factors.of(source, graph.position(e))};
-    return true;
-  }
-
-  GNNLIB_INLINE void prefetch(int64_t e, int64_t f, int64_t columns) const {
-    const int64_t source = graph.col[e];
-    if (factors.open(source)) prefetch_row(x + source * width + f, columns * sizeof(scalar_t));
-  }
 
   template <typename U>
   GNNLIB_INLINE U step(U ties, int64_t row, const Edge& edge, int64_t f) const {
@@ -203,9 +186,8 @@ struct ExtremumDot {
 
 template <typename scalar_t>
 void extremum_share(const Message& m, const Tensor& grad, const Tensor& out, Tensor& share) {
-  fold_rows(ExtremumShare<scalar_t>{m.graph, m.width(), grad.const_data_ptr<scalar_t>(),
-                                    out.const_data_ptr<scalar_t>(), m.x.const_data_ptr<scalar_t>(),
-                                    factors<scalar_t>(m.weight, m.gate),
+  fold_rows(ExtremumShare<scalar_t>{SourceRows<scalar_t>(m), grad.const_data_ptr<scalar_t>(),
+                                    out.const_data_ptr<scalar_t>(),
                                     share.mutable_data_ptr<scalar_t>()});
 }
 

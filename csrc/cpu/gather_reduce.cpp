@@ -39,40 +39,20 @@ STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) { m.impl("gather_reduce", TORCH_BOX(&g
 #else  // once for every instruction set
 
 #include "fold.h"
+#include "source_rows.h"
 
 namespace gnnlib::GNNLIB_ISA {
 
 template <typename scalar_t, Reduce R>
-struct GatherReduce {
-  using acc_t = typename AccumulateIn<scalar_t>::type;
+struct GatherReduce : SourceRows<scalar_t> {
+  using typename SourceRows<scalar_t>::acc_t;
+  using typename SourceRows<scalar_t>::Edge;
   using Fold = Reducer<acc_t, R>;
-  struct Edge {
-    const scalar_t* row;
-    acc_t factor;
-  };
 
-  Csr graph;
-  int64_t width;
-  const scalar_t* x;
-  Factors<scalar_t> factors;
   bool mean;
   scalar_t* out;
 
   static constexpr acc_t init() { return Fold::init; }
-
-  GNNLIB_INLINE bool edge(int64_t, int64_t e, Edge& edge) const {
-    const int64_t source = graph.col[e];
-    if (!factors.open(source)) return false;
-    edge = {x + source * width, factors.of(source, graph.position(e))};
-    return true;
-  }
-
-  GNNLIB_INLINE void prefetch(int64_t e, int64_t f, int64_t columns) const {
-    const int64_t source = graph.col[e];
-    if (!factors.open(source)) return;
-    factors.prefetch(graph.position(e));
-    prefetch_row(x + source * width + f, columns * sizeof(scalar_t));
-  }
 
   template <typename U>
   GNNLIB_INLINE U step(U acc, int64_t, const Edge& edge, int64_t f) const {
@@ -88,16 +68,15 @@ struct GatherReduce {
   GNNLIB_INLINE void finish(int64_t row, int64_t f, U acc, int64_t present) const {
     if (present == 0) acc = U{};
     if (mean && present > 0) acc = acc / static_cast<acc_t>(present);
-    store_as(out + row * width + f, acc);
+    store_as(out + row * this->width + f, acc);
   }
 };
 
 template <typename scalar_t>
 void gather_reduce(const Message& m, Reduce reduce, Tensor& out) {
   const auto run = [&](auto how) {
-    fold_rows(GatherReduce<scalar_t, how.value>{
-        m.graph, m.width(), m.x.const_data_ptr<scalar_t>(), factors<scalar_t>(m.weight, m.gate),
-        reduce == Reduce::Mean, out.mutable_data_ptr<scalar_t>()});
+    fold_rows(GatherReduce<scalar_t, how.value>{SourceRows<scalar_t>(m), reduce == Reduce::Mean,
+                                                out.mutable_data_ptr<scalar_t>()});
   };
   switch (reduce) {
     case Reduce::Min:

@@ -2,7 +2,7 @@
 
 try:
     from ._config import DataConfig, TrainConfig
-    from ._loop import train
+    from ._loop import complete, train
     from ._problem import NodeProblem, Problem
     from ._result import Epoch, Result, read_result
 except ModuleNotFoundError as error:
@@ -17,6 +17,7 @@ __all__ = [
     "Problem",
     "Result",
     "TrainConfig",
+    "complete",
     "read_result",
     "train",
 ]

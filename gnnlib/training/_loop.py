@@ -4,7 +4,7 @@ import json
 import math
 import operator
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 import torch
@@ -24,7 +24,7 @@ from . import _checkpoint
 from ._config import TrainConfig
 from ._interrupt import Interrupt
 from ._problem import NodeProblem, Problem, Split
-from ._result import Best, Epoch, History, Result, median_seconds, write_history
+from ._result import Best, Epoch, History, Result, median_seconds, read_result, write_history
 
 # A larger accuracy is a better one, a larger error is not.
 BETTER = {"accuracy": operator.gt, "auroc": operator.gt, "mae": operator.lt}
@@ -77,6 +77,22 @@ def train(config: TrainConfig) -> Result:
     run.open()
     run.fit()
     return run.close()
+
+
+def complete(config: TrainConfig) -> Result:
+    """Read the run back if it is finished, go on if it was stopped, start it otherwise.
+
+    Args:
+        config: The run; ``resume`` is set as need be.
+
+    Raises:
+        ValueError: The folder holds a run with another config; and what `train` raises.
+    """
+    if (config.folder / "result.json").exists():
+        earlier, result = read_result(config.folder)
+        if not config.differences(earlier) and earlier["epochs"] == config.epochs:
+            return result
+    return train(replace(config, resume=(config.folder / "last.ckpt").exists()))
 
 
 class _Run:
