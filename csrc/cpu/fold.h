@@ -66,7 +66,7 @@ void fold_row(const Op& op, int64_t row, int64_t begin, int64_t end,
   using T = typename Op::acc_t;
   if constexpr (std::is_floating_point_v<T>) {
     if (op.width >= lanes<vec<T>, T>) {
-      fold_columns<Op, vec<T>, GNNLIB_VECTORS>(op, row, begin, end, 0, partial);
+      fold_columns<Op, vec<T>, kVectors>(op, row, begin, end, 0, partial);
       return;
     }
   }

@@ -50,6 +50,10 @@ using vec = typename Simd<T>::type;
 template <typename U, typename T>
 constexpr int lanes = std::is_same_v<U, T> ? 1 : 64 / sizeof(T);
 
+// Vectors to a tile of columns. Where they are more than the registers they spill into the
+// first-level cache, which costs less than a second pass over the neighbours.
+constexpr int kVectors = 8;
+
 // Edges to look ahead: enough to cover the latency of memory, few enough to stay in the first-level
 // cache.
 constexpr int64_t kAhead = 16;
