@@ -23,6 +23,7 @@ else:
         stacklevel=2,
     )
 
+# torch.library is not typed, hence the ignores here and below.
 _fragment = torch.library.Library("gnnlib", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 

@@ -72,6 +72,6 @@ def test_demo_compares_four_runs_and_repeats_none(tmp_path, capsys, monkeypatch)
     assert first.count("KarateClub") == first.count("RootNeighbors") == 2
     for name in ("curves.png", "karate-actions.png"):
         assert (tmp_path / "demo" / name).read_bytes().startswith(b"\x89PNG")
-    monkeypatch.delattr("gnnlib.training._loop.train")
+    monkeypatch.delattr("gnnlib.training._train.train")
     assert main(arguments) == 0
     assert capsys.readouterr().out == first

@@ -19,7 +19,7 @@ from torch_geometric.data import Data
 from gnnlib import _files
 from gnnlib.datasets import Task
 from gnnlib.models import ModelConfig
-from gnnlib.training import DataConfig, NodeProblem, TrainConfig, _loop, read_result, train
+from gnnlib.training import DataConfig, NodeProblem, TrainConfig, _loop, _train, read_result, train
 
 MODEL = ModelConfig(name="gcn", hidden_channels=8, num_layers=2, dropout=0.5)
 
@@ -219,11 +219,11 @@ def test_early_stopping_follows_the_direction_of_the_metric(
     tmp_path, monkeypatch, metric, values, best_epoch, epochs_run
 ):
     monkeypatch.setattr(
-        _loop._Run, "evaluate", lambda self: (values[self.epoch], 10 * values[self.epoch])
+        _loop.Run, "evaluate", lambda self: (values[self.epoch], 10 * values[self.epoch])
     )
     # Only the name of the metric matters: nothing is measured.
-    load = _loop.load
-    monkeypatch.setattr(_loop, "load", lambda **data: replace(load(**data), metric=metric))
+    load = _train.load
+    monkeypatch.setattr(_train, "load", lambda **data: replace(load(**data), metric=metric))
     monkeypatch.setattr(NodeProblem, "metric", lambda _: None)
     result = train(config(tmp_path / "run", patience=2))
     assert (result.best_epoch, len(result.history)) == (best_epoch, epochs_run)
@@ -294,7 +294,7 @@ def test_a_metric_that_does_not_measure_the_task():
 
 def test_a_graph_level_set_is_refused_before_the_run_begins(tmp_path, monkeypatch):
     task = replace(binary_task(), name="MUTAG", level="graph")
-    monkeypatch.setattr(_loop, "load", lambda **_: task)
+    monkeypatch.setattr(_train, "load", lambda **_: task)
     with pytest.raises(ValueError, match=r"MUTAG is a graph-level data set, .* node-level tasks"):
         train(config(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -2,9 +2,9 @@
 
 try:
     from ._config import DataConfig, TrainConfig
-    from ._loop import complete, train
     from ._problem import NodeProblem, Problem
     from ._result import Epoch, Result, read_result
+    from ._train import complete, train
 except ModuleNotFoundError as error:
     raise ImportError(
         f"gnnlib.training needs {error.name}, which is not installed: pip install gnnlib[train]"
