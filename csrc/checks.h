@@ -20,7 +20,7 @@ using OptionalTensor = std::optional<Tensor>;
 
 // In the order of the operators' `reduce`. A number, as torch 2.13's own conversion of a string
 // argument leaks it.
-enum class Reduce { Sum, Mean, Min, Max };
+enum class Reduce { Sum, Mean, Min, Max, Mul, Var };
 
 template <typename... Parts>
 std::string message(const Parts&... parts) {
@@ -42,6 +42,13 @@ void require(bool holds, const Parts&... parts) {
                                               "too small?)"));
 }
 
+[[noreturn]] inline void bad_index(int64_t value, int64_t size) {
+  throw std::out_of_range(message("`index` must lie in [0, ", size, "), got ", value,
+                                  value < 0
+                                      ? " (a negative index is never a group; was it padding?)"
+                                      : " (is `dim_size` or `out` too small?)"));
+}
+
 inline void require_index(const Tensor& t, const char* name, int64_t dim = 1) {
   require(t.scalar_type() == ScalarType::Long, "`", name, "` must be int64");
   require(t.dim() == dim, "`", name, "` must have ", dim, " dimension(s), got ", t.dim());
@@ -50,26 +57,30 @@ inline void require_index(const Tensor& t, const char* name, int64_t dim = 1) {
 // A CSR graph as the kernels see it. Its indices were range-checked when it was built.
 struct Csr {
   const int64_t* rowptr;
-  const int64_t* col;
+  const int64_t* col;   // null where the e-th edge comes from source e: the segments of a list
   const int64_t* perm;  // position of each grouped edge in the caller's order; null when the same
   int64_t num_rows;
   int64_t num_edges;
 
+  int64_t source(int64_t e) const { return col ? col[e] : e; }
   int64_t position(int64_t e) const { return perm ? perm[e] : e; }
 };
 
-inline Csr view(const Tensor& rowptr, const Tensor& col, const OptionalTensor& perm) {
-  require_index(rowptr, "rowptr");
-  require_index(col, "col");
+inline const int64_t* index_data(const OptionalTensor& t, const char* name) {
+  if (!t) return nullptr;
+  require_index(*t, name);
+  require(t->is_contiguous(), "`", name, "` must be contiguous");
+  return t->const_data_ptr<int64_t>();
+}
+
+// Without `col` the e-th edge comes from source e, of which there are `num_sources`.
+inline Csr view(const Tensor& rowptr, const OptionalTensor& col, const OptionalTensor& perm,
+                int64_t num_sources = 0) {
   require(rowptr.numel() > 0, "`rowptr` must have at least one entry");
-  require(rowptr.is_contiguous() && col.is_contiguous(), "`rowptr` and `col` must be contiguous");
-  if (perm) {
-    require_index(*perm, "perm");
-    require(perm->is_contiguous() && perm->numel() == col.numel(),
-            "`perm` must be contiguous with one entry per edge");
-  }
-  return {rowptr.const_data_ptr<int64_t>(), col.const_data_ptr<int64_t>(),
-          perm ? perm->const_data_ptr<int64_t>() : nullptr, rowptr.numel() - 1, col.numel()};
+  const int64_t num_edges = col ? col->numel() : num_sources;
+  require(!perm || perm->numel() == num_edges, "`perm` must have one entry per edge");
+  return {index_data(rowptr, "rowptr"), index_data(col, "col"), index_data(perm, "perm"),
+          rowptr.numel() - 1, num_edges};
 }
 
 // Features [N, F], made contiguous.

@@ -18,14 +18,15 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
       "edge_dot(Tensor x_src, Tensor x_dst, Tensor rowptr, Tensor col, Tensor? perm, Tensor? "
       "t_rowptr, Tensor? t_col, Tensor? t_perm) -> Tensor");
   m.def(
-      "extremum_share(Tensor grad, Tensor out, Tensor x, Tensor rowptr, Tensor col, Tensor? perm, "
-      "Tensor? weight, Tensor? gate) -> Tensor");
+      "message_share(Tensor grad, Tensor out, Tensor x, Tensor rowptr, Tensor? col, Tensor? perm, "
+      "Tensor? weight, Tensor? gate, SymInt reduce) -> Tensor");
   m.def(
-      "extremum_grad(Tensor share, Tensor out, Tensor x, Tensor t_rowptr, Tensor t_col, Tensor? "
-      "t_perm, Tensor? weight, Tensor? gate) -> Tensor");
+      "message_grad(Tensor share, Tensor out, Tensor x, Tensor t_rowptr, Tensor t_col, Tensor? "
+      "t_perm, Tensor? weight, Tensor? gate, SymInt reduce) -> Tensor");
   m.def(
-      "extremum_dot(Tensor share, Tensor out, Tensor x, Tensor rowptr, Tensor col, Tensor? perm, "
-      "Tensor weight, Tensor? gate) -> Tensor");
+      "message_dot(Tensor share, Tensor out, Tensor x, Tensor rowptr, Tensor col, Tensor? perm, "
+      "Tensor weight, Tensor? gate, SymInt reduce) -> Tensor");
+  m.def("segment_grad(Tensor share, Tensor out, Tensor x, Tensor index, SymInt reduce) -> Tensor");
 }
 
 // Importing the module runs the static registrations above; there is nothing else in it.

@@ -18,7 +18,9 @@ struct Reducer {
   using Limits = std::numeric_limits<T>;
   static constexpr T lowest = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
   static constexpr T highest = Limits::has_infinity ? Limits::infinity() : Limits::max();
-  static constexpr T init = R == Reduce::Min ? highest : R == Reduce::Max ? lowest : T(0);
+  // What nothing at all reduces to.
+  static constexpr T empty = R == Reduce::Mul ? T(1) : T(0);
+  static constexpr T init = R == Reduce::Min ? highest : R == Reduce::Max ? lowest : empty;
 
   template <typename V>
   static GNNLIB_HOST_DEVICE V update(V acc, V v) {
@@ -26,6 +28,8 @@ struct Reducer {
       return ((v < acc) | (v != v)) ? v : acc;
     } else if constexpr (R == Reduce::Max) {
       return ((v > acc) | (v != v)) ? v : acc;
+    } else if constexpr (R == Reduce::Mul) {
+      return static_cast<V>(acc * v);
     } else {
       return static_cast<V>(acc + v);
     }

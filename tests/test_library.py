@@ -15,7 +15,7 @@ import gnnlib  # first: it imports PyG without warnings
 
 # isort: split
 from gnnlib import _library, _sorting
-from gnnlib.ops import _edge_dot, _extremum, _gate_rows, _gather_reduce
+from gnnlib.ops import _edge_dot, _gate_rows, _gather_reduce, _message_grad
 
 BUILT = pytest.mark.skipif(not _library.AVAILABLE, reason="the extension is not built")
 LIBRARY = Path(gnnlib.__file__).with_name("_C.abi3.so")
@@ -27,9 +27,10 @@ REFERENCES = {
     "gather_reduce": _gather_reduce._reference,
     "edge_dot": _edge_dot._reference,
     "gate_rows": _gate_rows._reference,
-    "extremum_share": _extremum._share_reference,
-    "extremum_grad": _extremum._grad_reference,
-    "extremum_dot": _extremum._dot_reference,
+    "message_share": _message_grad._share_reference,
+    "message_grad": _message_grad._grad_reference,
+    "message_dot": _message_grad._dot_reference,
+    "segment_grad": _message_grad._segment_reference,
 }
 
 
@@ -86,7 +87,7 @@ def results(dtype: torch.dtype = torch.float64) -> dict[str, Any]:
         x[1] = x[2]  # ties
         weight = torch.randn(40, generator=draw, dtype=dtype)
         gate = torch.tensor([0.5, 1.0, 1.0, 0.0, 0.3, 0.7, 0.0], dtype=dtype)
-        for reduce in ("sum", "mean", "min", "max"):
+        for reduce in ("sum", "mean", "min", "max", "mul"):
             for mask in range(4):
                 leaves = {"x": x, "weight": weight, "gate": gate}
                 leaves = {name: leaf.clone().requires_grad_() for name, leaf in leaves.items()}

@@ -1,4 +1,5 @@
-// out[i] = reduce over edges e = (j -> i) of gate[j] * weight[e] * x[j]; an empty row is 0.
+// out[i] = reduce over edges e = (j -> i) of gate[j] * weight[e] * x[j]; an empty row is 0, an
+// empty product 1.
 #ifndef GNNLIB_ISA
 
 #include "dispatch.h"
@@ -14,7 +15,7 @@ Tensor gather_reduce(Tensor x, Tensor rowptr, Tensor col, OptionalTensor perm, O
                      OptionalTensor, OptionalTensor, OptionalTensor weight, OptionalTensor gate,
                      int64_t reduce) {
   const Message message(x, rowptr, col, perm, weight, gate);
-  require(0 <= reduce && reduce <= 3, "`reduce` must be in [0, 3], got ", reduce);
+  require(0 <= reduce && reduce <= 4, "`reduce` must be in [0, 4], got ", reduce);
   const Reduce how = static_cast<Reduce>(reduce);
   require(how != Reduce::Mean || !gate, "`reduce`=mean takes no gate: divide two gated sums");
   Tensor out = empty_like(x, {message.graph.num_rows, message.width()});
@@ -52,23 +53,27 @@ struct GatherReduce : SourceRows<scalar_t> {
   bool mean;
   scalar_t* out;
 
-  static constexpr acc_t init() { return Fold::init; }
+  static constexpr int kParts = 1;
 
   template <typename U>
-  GNNLIB_INLINE U step(U acc, int64_t, const Edge& edge, int64_t f) const {
-    return Fold::update(acc, static_cast<U>(load_as<U>(edge.row + f) * edge.factor));
+  GNNLIB_INLINE void init(U (&acc)[1]) const {
+    acc[0] = U{} + Fold::init;
   }
 
   template <typename U>
-  GNNLIB_INLINE U combine(U a, U b) const {
-    return Fold::update(a, b);
+  GNNLIB_INLINE void step(U (&acc)[1], int64_t, const Edge& edge, int64_t f) const {
+    acc[0] = Fold::update(acc[0], static_cast<U>(load_as<U>(edge.row + f) * edge.factor));
+  }
+
+  GNNLIB_INLINE void combine(acc_t (&a)[1], const acc_t (&b)[1], int64_t) const {
+    a[0] = Fold::update(a[0], b[0]);
   }
 
   template <typename U>
-  GNNLIB_INLINE void finish(int64_t row, int64_t f, U acc, int64_t present) const {
-    if (present == 0) acc = U{};
-    if (mean && present > 0) acc = acc / static_cast<acc_t>(present);
-    store_as(out + row * this->width + f, acc);
+  GNNLIB_INLINE void finish(int64_t row, int64_t f, const U (&acc)[1], int64_t present) const {
+    U value = present == 0 ? U{} + Fold::empty : acc[0];
+    if (mean && present > 0) value = value / static_cast<acc_t>(present);
+    store_as(out + row * this->width + f, value);
   }
 };
 
@@ -83,6 +88,8 @@ void gather_reduce(const Message& m, Reduce reduce, Tensor& out) {
       return run(std::integral_constant<Reduce, Reduce::Min>{});
     case Reduce::Max:
       return run(std::integral_constant<Reduce, Reduce::Max>{});
+    case Reduce::Mul:
+      return run(std::integral_constant<Reduce, Reduce::Mul>{});
     default:
       return run(std::integral_constant<Reduce, Reduce::Sum>{});
   }

@@ -41,9 +41,9 @@ struct Message {
   Tensor x;
   OptionalTensor weight, gate;
 
-  Message(const Tensor& x_, const Tensor& rowptr, const Tensor& col, const OptionalTensor& perm,
-          const OptionalTensor& weight_, const OptionalTensor& gate_)
-      : graph(view(rowptr, col, perm)),
+  Message(const Tensor& x_, const Tensor& rowptr, const OptionalTensor& col,
+          const OptionalTensor& perm, const OptionalTensor& weight_, const OptionalTensor& gate_)
+      : graph(view(rowptr, col, perm, x_.size(0))),
         x(features(x_, "x")),
         weight(matching(weight_, "weight", x, graph.num_edges, "edge")),
         gate(matching(gate_, "gate", x, x.size(0), "source node")) {}

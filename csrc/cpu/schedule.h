@@ -30,6 +30,14 @@ void parallel_chunks(int64_t n, bool parallel, const F& f) {
   });
 }
 
+// Calls f(begin, end) for ranges of rows [0, n), each `width` values wide.
+template <typename F>
+void parallel_ranges(int64_t n, int64_t width, const F& f) {
+  const int64_t size = std::max<int64_t>((int64_t{1} << 15) / std::max<int64_t>(width, 1), 1);
+  parallel_chunks((n + size - 1) / size, n > size,
+                  [&](int64_t k) { f(k * size, std::min(n, (k + 1) * size)); });
+}
+
 struct Hub {
   int64_t row;
   int64_t first_piece;

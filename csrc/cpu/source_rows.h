@@ -23,14 +23,14 @@ struct SourceRows {
         factors(gnnlib::factors<scalar_t>(m.weight, m.gate)) {}
 
   GNNLIB_INLINE bool edge(int64_t, int64_t e, Edge& edge) const {
-    const int64_t source = graph.col[e];
+    const int64_t source = graph.source(e);
     if (!factors.open(source)) return false;
     edge = {x + source * width, factors.of(source, graph.position(e))};
     return true;
   }
 
   GNNLIB_INLINE void prefetch(int64_t e, int64_t f, int64_t columns) const {
-    const int64_t source = graph.col[e];
+    const int64_t source = graph.source(e);
     if (!factors.open(source)) return;
     factors.prefetch(graph.position(e));
     prefetch_row(x + source * width + f, columns * sizeof(scalar_t));

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from gnnlib._library import kernels, register
-from gnnlib.ops._gather_reduce import SUM, _adjacency, _matrix, _same_device, _targets, _transpose
+from gnnlib.ops._gather_reduce import _adjacency, _matrix, _same_device, _transpose
+from gnnlib.ops._reduce import SUM, targets
 
 
 def edge_dot(x_src: Tensor, x_dst: Tensor, adj: Any) -> Tensor:
@@ -57,7 +58,7 @@ def _reference(
     x_src: Tensor, x_dst: Tensor, rowptr: Tensor, col: Tensor, perm: Tensor | None,
     t_rowptr: Tensor | None, t_col: Tensor | None, t_perm: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    dot = (x_src[col] * x_dst[_targets(rowptr, col)]).sum(-1)
+    dot = (x_src[col] * x_dst[targets(rowptr, col)[0]]).sum(-1)
     return dot if perm is None else torch.empty_like(dot).index_copy(0, perm, dot)
 
 

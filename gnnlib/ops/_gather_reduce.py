@@ -8,11 +8,17 @@ from torch import Tensor
 from gnnlib._library import kernels, register
 from gnnlib.adjacency import Adjacency
 from gnnlib.ops._gate_rows import gate_rows
+from gnnlib.ops._reduce import (
+    MEAN,
+    REDUCES,
+    SUM,
+    accumulated_in,
+    factors,
+    scattered,
+    targets,
+)
 
-Reduce = Literal["sum", "mean", "min", "max"]
-_REDUCES = ("sum", "mean", "min", "max")
-# What the operator calls them.
-SUM, MEAN, MIN, MAX = range(4)
+Reduce = Literal["sum", "mean", "min", "max", "mul"]
 
 
 def gather_reduce(
@@ -26,7 +32,7 @@ def gather_reduce(
 
     .. math::
         \mathrm{out}_i = \bigoplus_{e = (j \to i)} g_j \, w_e \, x_j,
-        \qquad \bigoplus \in \{\textstyle\sum, \mathrm{mean}, \min, \max\}
+        \qquad \bigoplus \in \{\textstyle\sum, \mathrm{mean}, \min, \max, \prod\}
 
     This is the aggregation of message passing (Gilmer et al., 2017, eq. 1) for messages that are
     the source's own features, run as one pass over the graph with memory for nodes only.
@@ -42,13 +48,14 @@ def gather_reduce(
         adj: the graph, an :class:`~gnnlib.Adjacency` or whatever :meth:`gnnlib.Adjacency.of` takes
             (then on as many targets as sources).
         weight: ``[E]``, in the caller's order of edges; default ones.
-        reduce: ``"sum"``, ``"mean"``, ``"min"`` or ``"max"``.
+        reduce: ``"sum"``, ``"mean"``, ``"min"``, ``"max"`` or ``"mul"``.
         gate: ``[N_src]`` in ``[0, 1]``; default ones.
 
     Returns:
-        ``[N_dst, *]`` of the dtype of ``x``; 0 for nodes without present edges. NaN propagates,
-        the maximum of :math:`-\infty` is :math:`-\infty`, and tied extrema share the gradient
-        evenly. The bits do not depend on the number of threads.
+        ``[N_dst, *]`` of the dtype of ``x``; 0 for nodes without present edges, 1 for ``"mul"``.
+        NaN propagates, the maximum of :math:`-\infty` is :math:`-\infty`, tied extrema share the
+        gradient evenly, and a product's gradient is right at zeros. The bits do not depend on the
+        number of threads.
 
     Raises:
         IndexError: the graph holds a node that ``x`` does not have.
@@ -62,8 +69,8 @@ def gather_reduce(
         >>> gather_reduce(x, edge_index, reduce="max").flatten()
         tensor([4., 0., 2.])
     """
-    if reduce not in _REDUCES:
-        raise ValueError(f"`reduce` must be one of {', '.join(_REDUCES)}, got {reduce!r}")
+    if reduce not in REDUCES:
+        raise ValueError(f"`reduce` must be one of {', '.join(REDUCES)}, got {reduce!r}")
     if x.is_complex() or x.dtype == torch.bool:
         raise ValueError(
             f"`x` must hold real numbers, got {x.dtype} (use x.float() or torch.view_as_real(x))"
@@ -79,10 +86,10 @@ def gather_reduce(
         gate = _factor(gate, "gate", adj.num_src, "source node", x)
     features = _matrix(x)
     if (reduce == "mean" and gate is not None) or (
-        reduce in ("min", "max") and (weight is not None or gate is not None)
+        reduce in ("min", "max", "mul") and (weight is not None or gate is not None)
     ):
         # Products are compared, and sums divided, in the precision they are accumulated in.
-        wide = _accumulated_in(x.dtype)
+        wide = accumulated_in(x.dtype)
         features, weight, gate = features.to(wide), _cast(weight, wide), _cast(gate, wide)
     if reduce == "mean" and gate is not None:
         out = _gated_mean(features, adj, weight, gate)
@@ -131,10 +138,6 @@ def _matrix(x: Tensor) -> Tensor:
     return x if x.dim() == 2 else x.unsqueeze(-1).flatten(1)
 
 
-def _accumulated_in(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32) if dtype.is_floating_point else dtype
-
-
 def _cast(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if t is None else t.to(dtype)
 
@@ -152,7 +155,7 @@ def _call(
         x,
         *(adj.rowptr, adj.col, adj.perm),
         *_transpose(adj, x, gate),
-        *(weight, gate, _REDUCES.index(how)),
+        *(weight, gate, REDUCES.index(how)),
     )
     return out
 
@@ -165,38 +168,19 @@ def _transpose(adj: Adjacency, *inputs: Tensor | None) -> tuple[Tensor | None, .
     return transpose.rowptr, transpose.col, transpose.perm
 
 
-def _targets(rowptr: Tensor, col: Tensor) -> Tensor:
-    rows = torch.arange(rowptr.size(0) - 1, device=col.device)
-    return rows.repeat_interleave(rowptr.diff(), output_size=col.size(0))
-
-
-def _factors(
-    col: Tensor, perm: Tensor | None, weight: Tensor | None, gate: Tensor | None
-) -> Tensor | None:
-    # Multiplied in this order everywhere, so that an extremum is found again bit by bit.
-    if weight is not None and perm is not None:
-        weight = weight[perm]
-    if gate is None:
-        return weight
-    return gate[col] if weight is None else gate[col] * weight
-
-
 def _reference(
     x: Tensor, rowptr: Tensor, col: Tensor, perm: Tensor | None, t_rowptr: Tensor | None,
     t_col: Tensor | None, t_perm: Tensor | None, weight: Tensor | None, gate: Tensor | None,
     reduce: int,
 ) -> Tensor:  # fmt: skip
-    index, message = _targets(rowptr, col), x[col]
-    factor = _factors(col, perm, weight, gate)
+    (index, _), message = targets(rowptr, col), x[col]
+    factor = factors(col, perm, weight, gate)
     if factor is not None:
         message = message * factor.unsqueeze(-1)
     if gate is not None:
         present = gate[col] != 0
         index, message = index[present], message[present]
-    how = ("sum", "mean", "amin", "amax")[reduce]
-    out = x.new_zeros(rowptr.numel() - 1, x.size(1))
-    index = index.unsqueeze(-1).expand_as(message)
-    return out.scatter_reduce(0, index, message, how, include_self=False)
+    return scattered(message, index, rowptr.numel() - 1, reduce)
 
 
 def _fake(x: Tensor, rowptr: Tensor, *_: Any) -> Tensor:
@@ -205,25 +189,25 @@ def _fake(x: Tensor, rowptr: Tensor, *_: Any) -> Tensor:
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, rowptr, col, perm, t_rowptr, t_col, t_perm, weight, gate, reduce = inputs
-    extremum = reduce in (MIN, MAX)
-    keep_x = extremum or weight is not None or gate is not None
+    nonlinear = reduce not in (SUM, MEAN)
+    keep_x = nonlinear or weight is not None or gate is not None
     ctx.save_for_backward(
-        x if keep_x else None, output if extremum else None,
+        x if keep_x else None, output if nonlinear else None,
         rowptr, col, perm, t_rowptr, t_col, t_perm, weight, gate,
     )  # fmt: skip
     ctx.reduce = reduce
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    if ctx.reduce in (MIN, MAX):
-        return _backward_extremum(ctx, grad)
+    if ctx.reduce not in (SUM, MEAN):
+        return _backward_nonlinear(ctx, grad)
     x, _, *graph, weight, gate = ctx.saved_tensors
     needs_x, needs_weight, needs_gate = (ctx.needs_input_grad[k] for k in (0, 7, 8))
     rowptr, transpose, forward = graph[0], graph[3:6], graph[0:3]
     share = None
     if ctx.reduce == MEAN:
         # Each target's gradient goes back divided by its degree: in the transpose, a gate.
-        degree = rowptr.diff().clamp(min=1).to(_accumulated_in(grad.dtype))
+        degree = rowptr.diff().clamp(min=1).to(accumulated_in(grad.dtype))
         share = (1 / degree).to(grad.dtype)
     grad_x = grad_weight = grad_gate = None
     if needs_x or needs_gate:
@@ -238,20 +222,20 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     return grad_x, *[None] * 6, grad_weight, grad_gate, None
 
 
-def _backward_extremum(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+def _backward_nonlinear(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     x, out, *graph, weight, gate = ctx.saved_tensors
     needs_x, needs_weight, needs_gate = (ctx.needs_input_grad[k] for k in (0, 7, 8))
-    share = kernels.extremum_share(grad, out, x, *graph[0:3], weight, gate)
+    share = kernels.message_share(grad, out, x, *graph[0:3], weight, gate, ctx.reduce)
     grad_x = grad_weight = grad_gate = None
     if needs_x or needs_gate:
-        grad_x = kernels.extremum_grad(share, out, x, *graph[3:6], weight, gate)
+        grad_x = kernels.message_grad(share, out, x, *graph[3:6], weight, gate, ctx.reduce)
     if needs_gate:
         # A message is linear in its gate: d/dg <share, g w x> = <dx, x> / g.
-        # Messages that did not win count for nothing, even where x is not finite.
+        # Messages that do not matter count for nothing, even where x is not finite.
         heard = (x * grad_x).masked_fill(grad_x == 0, 0).sum(-1)
         grad_gate = (heard / gate).masked_fill(gate == 0, 0)
     if needs_weight:
-        grad_weight = kernels.extremum_dot(share, out, x, *graph[0:3], weight, gate)
+        grad_weight = kernels.message_dot(share, out, x, *graph[0:3], weight, gate, ctx.reduce)
     return grad_x, *[None] * 6, grad_weight, grad_gate, None
 
 

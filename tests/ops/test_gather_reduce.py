@@ -24,7 +24,8 @@ import gnnlib
 from gnnlib.ops import gather_reduce
 from gnnlib.testing import Sample, assert_op
 
-REDUCES = ["sum", "mean", "min", "max"]
+REDUCES = ["sum", "mean", "min", "max", "mul"]
+WHOLE = ["sum", "min", "max", "mul"]  # of integers
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
 WIDTHS = [1, 3, 4, 15, 16, 17, 31, 32, 64, 100, 128, 129, 200]
@@ -72,6 +73,8 @@ def oracle(
                     count = count + through.sum()
             if reduce == "mean" and present.numel():
                 row = row / count
+        elif reduce == "mul":
+            row = message.prod(0)
         elif present.numel() == 0:
             row = message.sum(0)
         else:  # those that tie share the gradient evenly
@@ -241,7 +244,9 @@ def test_nan_infinities_and_ties(reduce: str) -> None:
             Sample((x, edges, (6, 7)), {"reduce": reduce, "weight": weight}, smooth=False)
             for weight in (None, draw.values(10, dtype=dtype))
         ]
-    assert_op(op, oracle, samples, differentiable=["x"], compile=False)
+    # The gradient of a product is defined where the others of each message have a finite one.
+    wanted = [] if reduce == "mul" else ["x"]
+    assert_op(op, oracle, samples, differentiable=wanted, compile=False)
     x = torch.full((2, 1), -INF if reduce == "max" else INF)
     assert torch.equal(op(x, torch.tensor([[0, 1], [0, 0]]), (2, 1), reduce=reduce), x[:1])
 
@@ -260,9 +265,11 @@ def test_a_closed_source_is_absent(reduce: str) -> None:
             "mean": (first + second) / 1.5,
             "min": torch.minimum(first, second),
             "max": torch.maximum(first, second),
+            "mul": first * second,
         }[reduce]
         torch.testing.assert_close(out[0], expected.to(dtype))
-        assert torch.equal(out[1], torch.zeros_like(out[1]))
+        empty = torch.ones_like if reduce == "mul" else torch.zeros_like
+        assert torch.equal(out[1], empty(out[1]))
         if dtype is torch.float32:
             sample = Sample((x, edges, (4, 2)), {"reduce": reduce, "gate": gate}, smooth=False)
             assert_op(op, oracle, [sample], differentiable=["x"], compile=False)
@@ -341,7 +348,7 @@ def test_opcheck() -> None:
     for reduce, smooth, ops in (
         ("sum", True, [kernels.gather_reduce, kernels.edge_dot]),
         # Not smooth: their derivative, which they do not have, is not asked for.
-        ("max", False, [kernels.extremum_share, kernels.extremum_grad, kernels.extremum_dot]),
+        ("max", False, [kernels.message_share, kernels.message_grad, kernels.message_dot]),
     ):
         samples = [Sample(args, {"reduce": reduce, **both}, smooth=smooth)]
         assert_op(op, oracle, samples, differentiable=names, compile=False, opcheck=ops)
@@ -439,7 +446,9 @@ def calls(draw: Any) -> Sample:
     num_edges = draw(st.integers(0, 12)) if num_src and num_dst else 0
     shape = (num_src, *draw(st.lists(st.sampled_from([0, 1, 2, 9, 17]), max_size=2)))
     dtype = draw(st.sampled_from(FLOATS + INTEGERS))
-    reduce = draw(st.sampled_from(REDUCES if dtype.is_floating_point else ["sum", "min", "max"]))
+    reduce = draw(
+        st.sampled_from(REDUCES if dtype.is_floating_point else ["sum", "min", "max", "mul"])
+    )
     how = st.sampled_from(["plain", "transposed", "sliced"])
     factors = draw(st.sampled_from(options(source, num_src, num_edges, dtype)))
     return Sample(
@@ -564,14 +573,14 @@ for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         op = torch.ops.gnnlib
         graph = op.coo_to_csr(edges, 9, 9)
         other = op.csr_transpose(*graph, 9)
-        for code, reduce in enumerate(("sum", "mean", "min", "max")):
+        for code, reduce in enumerate(("sum", "mean", "min", "max", "mul")):
             factors = (weight, None if reduce == "mean" else gate)
             out = op.gather_reduce(x, *graph, *other, *factors, code)
             new = [out]
-            if reduce in ("min", "max") and dtype.itemsize > 2:
-                share = op.extremum_share(x, out, x, *graph, *factors)
-                new += [share, op.extremum_grad(share, out, x, *other, *factors)]
-                new += [op.extremum_dot(share, out, x, *graph, *factors)]
+            if reduce in ("min", "max", "mul") and dtype.itemsize > 2:
+                share = op.message_share(x, out, x, *graph, *factors, code)
+                new += [share, op.message_grad(share, out, x, *other, *factors, code)]
+                new += [op.message_dot(share, out, x, *graph, *factors, code)]
             found[f"{reduce} {width} {dtype}"] = new
         found[f"dot {width} {dtype}"] = [op.edge_dot(x, x, *graph, *other)]
 torch.save(found, sys.argv[2])
@@ -729,7 +738,7 @@ X, EDGES = torch.ones(3, 2), torch.tensor([[0, 1], [1, 2]])
         (
             lambda: gather_reduce(X, EDGES, reduce="add"),
             ValueError,
-            r"sum, mean, min, max, got 'add'",
+            r"sum, mean, min, max, mul, got 'add'",
         ),
         (lambda: gather_reduce(torch.tensor(1.0), EDGES), ValueError, "a row per .*got a scalar"),
         (lambda: gather_reduce(X[:2], EDGES), IndexError, r"\[0, 2\), got 2 \(does `x` have a row"),
@@ -852,7 +861,7 @@ def test_no_call_leaks():
 
     def work():
         adj = gnnlib.Adjacency.of(edge_index.clone(), 30)
-        for reduce in ("sum", "mean", "min", "max"):
+        for reduce in REDUCES:
             gather_reduce(x, adj, weight, reduce).sum().backward()
         gnnlib.ops.edge_dot(x, x, adj).sum().backward()
 

@@ -1,0 +1,343 @@
+// The gradient of reductions that are not linear in their messages (see gain.h):
+//   share[i]   = what a target's gradient comes to for one message
+//   dx[j]      = sum over edges (j -> i) of gate[j] * weight[e] * gain(message(e), i)
+//   dweight[e] = <gate[j] * x[j], gain(message(e), i)>
+//   segments   : dx[e] = gain(x[e], index[e]), the messages themselves
+#ifndef GNNLIB_ISA
+
+#include "dispatch.h"
+#include "message.h"
+
+#define GNNLIB_KERNEL "message_grad.cpp"
+#include "foreach_isa.h"
+
+namespace gnnlib {
+namespace {
+
+Reduce nonlinear(int64_t reduce) {
+  require(2 <= reduce && reduce <= 5, "`reduce` must be in [2, 5], got ", reduce);
+  return static_cast<Reduce>(reduce);
+}
+
+Tensor per_target(const Tensor& t, const char* name, const Tensor& x, int64_t num_dst) {
+  return matching(features(t, name), name, x, num_dst * x.size(1), "target node and column");
+}
+
+Tensor message_share(Tensor grad, Tensor out, Tensor x, Tensor rowptr, OptionalTensor col,
+                     OptionalTensor perm, OptionalTensor weight, OptionalTensor gate,
+                     int64_t reduce) {
+  const Message message(x, rowptr, col, perm, weight, gate);
+  const Reduce how = nonlinear(reduce);
+  require(how != Reduce::Var, "a variance is shared without a look at its messages");
+  grad = per_target(grad, "grad", message.x, message.graph.num_rows);
+  out = per_target(out, "out", message.x, message.graph.num_rows);
+  Tensor share = empty_like(x, {message.graph.num_rows, message.width()});
+  dispatch_floating(x.scalar_type(), [&](auto tag) {
+    GNNLIB_BEST(message_share<decltype(tag)>)(message, grad, out, how, share);
+  });
+  return share;
+}
+
+Tensor message_grad(Tensor share, Tensor out, Tensor x, Tensor t_rowptr, Tensor t_col,
+                    OptionalTensor t_perm, OptionalTensor weight, OptionalTensor gate,
+                    int64_t reduce) {
+  const Message message(x, t_rowptr, t_col, t_perm, weight, gate);
+  const Reduce how = nonlinear(reduce);
+  require(x.size(0) == message.graph.num_rows, "`x` must have a row per source node");
+  share = per_target(share, "share", message.x, out.size(0));
+  out = per_target(out, "out", message.x, out.size(0));
+  Tensor grad = empty_like(x, {message.graph.num_rows, message.width()});
+  dispatch_floating(x.scalar_type(), [&](auto tag) {
+    GNNLIB_BEST(message_grad<decltype(tag)>)(message, share, out, how, grad);
+  });
+  return grad;
+}
+
+Tensor message_dot(Tensor share, Tensor out, Tensor x, Tensor rowptr, Tensor col,
+                   OptionalTensor perm, Tensor weight, OptionalTensor gate, int64_t reduce) {
+  const Message message(x, rowptr, col, perm, weight, gate);
+  const Reduce how = nonlinear(reduce);
+  share = per_target(share, "share", message.x, message.graph.num_rows);
+  out = per_target(out, "out", message.x, message.graph.num_rows);
+  Tensor grad = empty_like(x, {message.graph.num_edges});
+  dispatch_floating(x.scalar_type(), [&](auto tag) {
+    GNNLIB_BEST(message_dot<decltype(tag)>)(message, share, out, how, grad);
+  });
+  return grad;
+}
+
+Tensor segment_grad(Tensor share, Tensor out, Tensor x, Tensor index, int64_t reduce) {
+  const Reduce how = nonlinear(reduce);
+  x = features(x, "x");
+  require_index(index, "index");
+  require(index.numel() == x.size(0), "`index` must have one entry per row of `x`");
+  index = torch::stable::contiguous(index);
+  share = per_target(share, "share", x, out.size(0));
+  out = per_target(out, "out", x, out.size(0));
+  const int64_t* group = index.const_data_ptr<int64_t>();
+  for (int64_t e = 0; e < index.numel(); ++e) {
+    if (group[e] >= out.size(0)) bad_index(group[e], out.size(0));
+  }
+  Tensor grad = empty_like(x, {x.size(0), x.size(1)});
+  dispatch_floating(x.scalar_type(), [&](auto tag) {
+    GNNLIB_BEST(segment_grad<decltype(tag)>)(share, out, x, group, how, grad);
+  });
+  return grad;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
+  m.impl("message_share", TORCH_BOX(&message_share));
+  m.impl("message_grad", TORCH_BOX(&message_grad));
+  m.impl("message_dot", TORCH_BOX(&message_dot));
+  m.impl("segment_grad", TORCH_BOX(&segment_grad));
+}
+
+}  // namespace gnnlib
+
+#else  // once for every instruction set
+
+#include "edge_fold.h"
+#include "fold.h"
+#include "gain.h"
+#include "source_rows.h"
+
+namespace gnnlib::GNNLIB_ISA {
+
+// How many messages tie for the extremum.
+template <typename scalar_t>
+struct ExtremumShare : SourceRows<scalar_t> {
+  using typename SourceRows<scalar_t>::acc_t;
+  using typename SourceRows<scalar_t>::Edge;
+  using SourceRows<scalar_t>::width;
+
+  const scalar_t* grad;
+  const scalar_t* out;
+  scalar_t* share;
+
+  static constexpr int kParts = 1;
+
+  template <typename U>
+  GNNLIB_INLINE void init(U (&ties)[1]) const {
+    ties[0] = U{};
+  }
+
+  template <typename U>
+  GNNLIB_INLINE void step(U (&ties)[1], int64_t row, const Edge& edge, int64_t f) const {
+    const U message = load_as<U>(edge.row + f) * edge.factor;
+    ties[0] = same(message, load_as<U>(out + row * width + f)) ? ties[0] + acc_t(1) : ties[0];
+  }
+
+  GNNLIB_INLINE void combine(acc_t (&a)[1], const acc_t (&b)[1], int64_t) const { a[0] += b[0]; }
+
+  template <typename U>
+  GNNLIB_INLINE void finish(int64_t row, int64_t f, const U (&ties)[1], int64_t) const {
+    const U one = U{} + acc_t(1);
+    store_as(share + row * width + f,
+             load_as<U>(grad + row * width + f) / (ties[0] < one ? one : ties[0]));
+  }
+};
+
+// The product of the messages that are not zero, and how many are.
+template <typename scalar_t>
+struct ProductShare : SourceRows<scalar_t> {
+  using typename SourceRows<scalar_t>::acc_t;
+  using typename SourceRows<scalar_t>::Edge;
+  using SourceRows<scalar_t>::width;
+
+  const scalar_t* grad;
+  scalar_t* share;
+
+  static constexpr int kParts = 2;
+
+  template <typename U>
+  GNNLIB_INLINE void init(U (&acc)[2]) const {
+    acc[0] = U{} + acc_t(1);
+    acc[1] = U{};
+  }
+
+  template <typename U>
+  GNNLIB_INLINE void step(U (&acc)[2], int64_t, const Edge& edge, int64_t f) const {
+    const U message = load_as<U>(edge.row + f) * edge.factor;
+    acc[0] = message == U{} ? acc[0] : acc[0] * message;
+    acc[1] = message == U{} ? acc[1] + acc_t(1) : acc[1];
+  }
+
+  GNNLIB_INLINE void combine(acc_t (&a)[2], const acc_t (&b)[2], int64_t) const {
+    a[0] *= b[0];
+    a[1] += b[1];
+  }
+
+  template <typename U>
+  GNNLIB_INLINE void finish(int64_t row, int64_t f, const U (&acc)[2], int64_t) const {
+    const U all = load_as<U>(grad + row * width + f) * acc[0];
+    store_as(share + row * width + f, acc[1] > U{} + acc_t(1) ? U{} : all);
+  }
+};
+
+template <typename scalar_t, Reduce R>
+struct MessageGrad {
+  using acc_t = typename AccumulateIn<scalar_t>::type;
+  struct Edge {
+    int64_t offset;
+    acc_t factor;
+  };
+
+  Csr graph;  // transposed: rows are sources
+  int64_t width;
+  const scalar_t* share;
+  const scalar_t* out;
+  const scalar_t* x;
+  Factors<scalar_t> factors;
+  scalar_t* grad;
+
+  static constexpr int kParts = 1;
+
+  template <typename U>
+  GNNLIB_INLINE void init(U (&acc)[1]) const {
+    acc[0] = U{};
+  }
+
+  GNNLIB_INLINE bool edge(int64_t source, int64_t e, Edge& edge) const {
+    if (!factors.open(source)) return false;
+    edge = {graph.col[e] * width, factors.of(source, graph.position(e))};
+    return true;
+  }
+
+  GNNLIB_INLINE void prefetch(int64_t e, int64_t f, int64_t columns) const {
+    const int64_t offset = graph.col[e] * width + f;
+    prefetch_row(out + offset, columns * sizeof(scalar_t));
+    prefetch_row(share + offset, columns * sizeof(scalar_t));
+  }
+
+  template <typename U>
+  GNNLIB_INLINE void step(U (&acc)[1], int64_t source, const Edge& edge, int64_t f) const {
+    const U message = load_as<U>(x + source * width + f) * edge.factor;
+    acc[0] = acc[0] + Gain<R>::of(message, load_as<U>(out + edge.offset + f),
+                                  static_cast<U>(load_as<U>(share + edge.offset + f))) *
+                          edge.factor;
+  }
+
+  GNNLIB_INLINE void combine(acc_t (&a)[1], const acc_t (&b)[1], int64_t) const { a[0] += b[0]; }
+
+  template <typename U>
+  GNNLIB_INLINE void finish(int64_t row, int64_t f, const U (&acc)[1], int64_t) const {
+    store_as(grad + row * width + f, acc[0]);
+  }
+};
+
+template <typename scalar_t, Reduce R>
+struct MessageDot {
+  using acc_t = typename AccumulateIn<scalar_t>::type;
+
+  Csr graph;
+  int64_t width;
+  const scalar_t* share;
+  const scalar_t* out;
+  const scalar_t* x;
+  Factors<scalar_t> factors;
+  scalar_t* grad;
+
+  GNNLIB_INLINE void prefetch(int64_t e) const {
+    prefetch_row(x + graph.col[e] * width, width * sizeof(scalar_t));
+  }
+
+  template <typename U>
+  GNNLIB_INLINE U step(U acc, int64_t row, int64_t e, int64_t f) const {
+    const int64_t source = graph.col[e];
+    if (!factors.open(source)) return acc;
+    const U value = load_as<U>(x + source * width + f);
+    const U gain =
+        Gain<R>::of(static_cast<U>(value * factors.of(source, graph.position(e))),
+                    load_as<U>(out + row * width + f), load_as<U>(share + row * width + f));
+    // A message that does not count adds nothing, even where x is not finite.
+    return gain != U{} ? acc + value * gain : acc;
+  }
+
+  GNNLIB_INLINE void finish(int64_t e, acc_t sum) const {
+    const acc_t gate = factors.gate ? static_cast<acc_t>(factors.gate[graph.col[e]]) : acc_t(1);
+    grad[graph.position(e)] = static_cast<scalar_t>(gate == acc_t(0) ? acc_t(0) : sum * gate);
+  }
+};
+
+template <typename scalar_t, Reduce R, typename U>
+GNNLIB_INLINE void gain_at(const scalar_t* x, const scalar_t* out, const scalar_t* share,
+                           scalar_t* grad) {
+  store_as(grad, Gain<R>::of(load_as<U>(x), load_as<U>(out), load_as<U>(share)));
+}
+
+template <typename scalar_t, Reduce R>
+void segment_rows(const scalar_t* share, const scalar_t* out, const scalar_t* x,
+                  const int64_t* index, int64_t begin, int64_t end, int64_t width, scalar_t* grad) {
+  using T = typename AccumulateIn<scalar_t>::type;
+  constexpr int step = lanes<vec<T>, T>;
+  for (int64_t e = begin; e < end; ++e) {
+    if (index[e] < 0) {
+      std::fill_n(grad + e * width, width, scalar_t(0));
+      continue;
+    }
+    const int64_t to = index[e] * width, from = e * width;
+    int64_t f = 0;
+    for (; f + step <= width; f += step) {
+      gain_at<scalar_t, R, vec<T> >(x + from + f, out + to + f, share + to + f, grad + from + f);
+    }
+    for (; f < width; ++f) {
+      gain_at<scalar_t, R, T>(x + from + f, out + to + f, share + to + f, grad + from + f);
+    }
+  }
+}
+
+template <typename scalar_t>
+void message_share(const Message& m, const Tensor& grad, const Tensor& out, Reduce reduce,
+                   Tensor& share) {
+  if (reduce == Reduce::Mul) {
+    fold_rows(ProductShare<scalar_t>{SourceRows<scalar_t>(m), grad.const_data_ptr<scalar_t>(),
+                                     share.mutable_data_ptr<scalar_t>()});
+  } else {
+    fold_rows(ExtremumShare<scalar_t>{SourceRows<scalar_t>(m), grad.const_data_ptr<scalar_t>(),
+                                      out.const_data_ptr<scalar_t>(),
+                                      share.mutable_data_ptr<scalar_t>()});
+  }
+}
+
+template <typename scalar_t>
+void message_grad(const Message& m, const Tensor& share, const Tensor& out, Reduce reduce,
+                  Tensor& grad) {
+  dispatch_gain(reduce, [&](auto how) {
+    fold_rows(MessageGrad<scalar_t, how.value>{
+        m.graph, m.width(), share.const_data_ptr<scalar_t>(), out.const_data_ptr<scalar_t>(),
+        m.x.const_data_ptr<scalar_t>(), factors<scalar_t>(m.weight, m.gate),
+        grad.mutable_data_ptr<scalar_t>()});
+  });
+}
+
+template <typename scalar_t>
+void message_dot(const Message& m, const Tensor& share, const Tensor& out, Reduce reduce,
+                 Tensor& grad) {
+  dispatch_gain(reduce, [&](auto how) {
+    fold_edges(MessageDot<scalar_t, how.value>{
+        m.graph, m.width(), share.const_data_ptr<scalar_t>(), out.const_data_ptr<scalar_t>(),
+        m.x.const_data_ptr<scalar_t>(), factors<scalar_t>(m.weight, m.gate),
+        grad.mutable_data_ptr<scalar_t>()});
+  });
+}
+
+template <typename scalar_t>
+void segment_grad(const Tensor& share, const Tensor& out, const Tensor& x, const int64_t* index,
+                  Reduce reduce, Tensor& grad) {
+  const int64_t width = x.size(1);
+  const scalar_t* shares = share.const_data_ptr<scalar_t>();
+  const scalar_t* outs = out.const_data_ptr<scalar_t>();
+  const scalar_t* from = x.const_data_ptr<scalar_t>();
+  scalar_t* to = grad.mutable_data_ptr<scalar_t>();
+  dispatch_gain(reduce, [&](auto how) {
+    parallel_ranges(x.size(0), width, [&](int64_t begin, int64_t end) {
+      segment_rows<scalar_t, how.value>(shares, outs, from, index, begin, end, width, to);
+    });
+  });
+}
+
+}  // namespace gnnlib::GNNLIB_ISA
+
+#endif
