@@ -3,11 +3,11 @@
 // A kernel is an `Op` with
 //   graph, width, acc_t                      the rows to fold, the columns, what to accumulate in
 //   kParts                                   how many values a column's fold consists of
-//   void init(U acc[kParts])                 the fold's start
+//   void init<U>(U acc[kParts], row, f)      the fold's start; U is columns [f, ...), or one
 //   void combine(T a[kParts], const T b[kParts], k)  takes in piece k of a hub
 //   bool edge(row, e, Edge&)                 reads an edge; false when it is not there
 //   void prefetch(e, f, columns)             edge e will be wanted soon
-//   void step<U>(U acc[kParts], row, Edge, f)  takes one message; U is columns [f, ...), or one
+//   void step<U>(U acc[kParts], row, Edge, f)  takes one message
 //   void finish<U>(row, f, const U acc[kParts], present)  writes a finished row, with its number of
 //                                            present edges
 // Included inside foreach_isa.h, so without a guard.
@@ -28,7 +28,7 @@ void fold_tile(const Op& op, int64_t row, int64_t begin, int64_t end, int64_t f,
   constexpr int step = lanes<U, typename Op::acc_t>;
   U acc[V][Op::kParts];
 #pragma GCC unroll 8
-  for (int v = 0; v < V; ++v) op.init(acc[v]);
+  for (int v = 0; v < V; ++v) op.template init<U>(acc[v], row, f + v * step);
   int64_t present = 0;
   for (int64_t e = begin; e < end; ++e) {
     if (e + kAhead < op.graph.num_edges) op.prefetch(e + kAhead, f, V * step);

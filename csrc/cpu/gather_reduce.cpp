@@ -56,7 +56,7 @@ struct GatherReduce : SourceRows<scalar_t> {
   static constexpr int kParts = 1;
 
   template <typename U>
-  GNNLIB_INLINE void init(U (&acc)[1]) const {
+  GNNLIB_INLINE void init(U (&acc)[1], int64_t, int64_t) const {
     acc[0] = U{} + Fold::init;
   }
 

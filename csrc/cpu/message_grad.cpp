@@ -119,7 +119,7 @@ struct ExtremumShare : SourceRows<scalar_t> {
   static constexpr int kParts = 1;
 
   template <typename U>
-  GNNLIB_INLINE void init(U (&ties)[1]) const {
+  GNNLIB_INLINE void init(U (&ties)[1], int64_t, int64_t) const {
     ties[0] = U{};
   }
 
@@ -152,7 +152,7 @@ struct ProductShare : SourceRows<scalar_t> {
   static constexpr int kParts = 2;
 
   template <typename U>
-  GNNLIB_INLINE void init(U (&acc)[2]) const {
+  GNNLIB_INLINE void init(U (&acc)[2], int64_t, int64_t) const {
     acc[0] = U{} + acc_t(1);
     acc[1] = U{};
   }
@@ -195,7 +195,7 @@ struct MessageGrad {
   static constexpr int kParts = 1;
 
   template <typename U>
-  GNNLIB_INLINE void init(U (&acc)[1]) const {
+  GNNLIB_INLINE void init(U (&acc)[1], int64_t, int64_t) const {
     acc[0] = U{};
   }
 
