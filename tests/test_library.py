@@ -15,7 +15,7 @@ import gnnlib  # first: it imports PyG without warnings
 
 # isort: split
 from gnnlib import _library, _sorting
-from gnnlib.ops import _edge_dot, _gate_rows, _gather_reduce, _message_grad
+from gnnlib.ops import _edge_dot, _gate_rows, _gather_reduce, _gather_statistics, _message_grad
 
 BUILT = pytest.mark.skipif(not _library.AVAILABLE, reason="the extension is not built")
 LIBRARY = Path(gnnlib.__file__).with_name("_C.abi3.so")
@@ -25,6 +25,7 @@ REFERENCES = {
     "csr_transpose": _sorting._csr_transpose_reference,
     "check_csr": _sorting._check_csr_reference,
     "gather_reduce": _gather_reduce._reference,
+    "gather_statistics": _gather_statistics._reference,
     "edge_dot": _edge_dot._reference,
     "gate_rows": _gate_rows._reference,
     "message_share": _message_grad._share_reference,

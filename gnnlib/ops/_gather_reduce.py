@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gnnlib._library import kernels, register
 from gnnlib.adjacency import Adjacency
+from gnnlib.ops import _message_grad
 from gnnlib.ops._gate_rows import gate_rows
 from gnnlib.ops._reduce import (
     MEAN,
@@ -224,18 +225,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 
 def _backward_nonlinear(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     x, out, *graph, weight, gate = ctx.saved_tensors
-    needs_x, needs_weight, needs_gate = (ctx.needs_input_grad[k] for k in (0, 7, 8))
+    needs = [ctx.needs_input_grad[k] for k in (0, 7, 8)]
     share = kernels.message_share(grad, out, x, *graph[0:3], weight, gate, ctx.reduce)
-    grad_x = grad_weight = grad_gate = None
-    if needs_x or needs_gate:
-        grad_x = kernels.message_grad(share, out, x, *graph[3:6], weight, gate, ctx.reduce)
-    if needs_gate:
-        # A message is linear in its gate: d/dg <share, g w x> = <dx, x> / g.
-        # Messages that do not matter count for nothing, even where x is not finite.
-        heard = (x * grad_x).masked_fill(grad_x == 0, 0).sum(-1)
-        grad_gate = (heard / gate).masked_fill(gate == 0, 0)
-    if needs_weight:
-        grad_weight = kernels.message_dot(share, out, x, *graph[0:3], weight, gate, ctx.reduce)
+    grad_x, grad_weight, grad_gate = _message_grad.backward(
+        share, out, x, graph, weight, gate, ctx.reduce, needs
+    )
     return grad_x, *[None] * 6, grad_weight, grad_gate, None
 
 

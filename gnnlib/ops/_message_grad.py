@@ -6,6 +6,7 @@ tie for an extremum share its gradient; where a product holds one zero, that zer
 of the others. These operators are internal and have no derivative of their own.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -91,6 +92,24 @@ def _segment_reference(share: Tensor, out: Tensor, x: Tensor, index: Tensor, red
     kept = (index >= 0).nonzero().flatten()
     group = index[kept]
     return gain.index_copy(0, kept, _gain(x[kept], out[group], share[group], reduce))
+
+
+def backward(
+    share: Tensor, out: Tensor, x: Tensor, graph: Sequence[Tensor], weight: Tensor | None,
+    gate: Tensor | None, reduce: int, needs: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
+    """The gradients by x, weight and gate that are needed; ``graph`` holds both directions."""
+    grad_x = grad_weight = grad_gate = None
+    if needs[0] or needs[2]:
+        grad_x = message_grad(share, out, x, *graph[3:6], weight, gate, reduce)
+    if needs[2] and grad_x is not None and gate is not None:
+        # A message is linear in its gate: d/dg <share, g w x> = <dx, x> / g.
+        # Messages that do not matter count for nothing, even where x is not finite.
+        heard = (x * grad_x).masked_fill(grad_x == 0, 0).sum(-1)
+        grad_gate = (heard / gate).masked_fill(gate == 0, 0)
+    if needs[1]:
+        grad_weight = message_dot(share, out, x, *graph[0:3], weight, gate, reduce)
+    return grad_x, grad_weight, grad_gate
 
 
 def _no_second_derivative(ctx: Any, *_: Tensor) -> None:
