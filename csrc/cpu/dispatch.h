@@ -37,6 +37,19 @@ void dispatch_floating(ScalarType type, const F& f) {
   }
 }
 
+// For kernels whose callers widen half types first.
+template <typename F>
+void dispatch_wide(ScalarType type, const F& f) {
+  switch (type) {
+    case ScalarType::Float:
+      return f(float{});
+    case ScalarType::Double:
+      return f(double{});
+    default:
+      require(false, "needs float32 or float64 features");
+  }
+}
+
 template <typename F>
 void dispatch_integral(ScalarType type, const F& f) {
   switch (type) {

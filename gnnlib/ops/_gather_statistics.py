@@ -66,7 +66,7 @@ def gather_statistics(
     if unknown or isinstance(statistics, str):
         raise ValueError(
             f"`statistics` must be a list of {', '.join(STATISTICS)}, got "
-            f"{statistics if isinstance(statistics, str) else unknown[0]!r}"
+            f"{(statistics if isinstance(statistics, str) else unknown[0])!r}"
         )
     if not x.is_floating_point():
         raise ValueError(f"`x` must be floating point, got {x.dtype} (use x.float())")
@@ -166,13 +166,15 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     x, *graph, weight, gate, total, _, low, high = ctx.saved_tensors
     needs = tuple(ctx.needs_input_grad[k] for k in (0, 7, 8))
     parts = []
-    if grads[0] is not None:
-        parts.append(_backward_sum(grads[0], x, graph, weight, gate, needs))
-    if grads[1] is not None:
+    # What was not asked for is empty, and so is its gradient.
+    asked = [None if grad is None or grad.dim() < 2 else grad for grad in grads]
+    if asked[0] is not None:
+        parts.append(_backward_sum(asked[0], x, graph, weight, gate, needs))
+    if asked[1] is not None:
         count = _count(graph[0], graph[1], graph[2], gate).clamp(min=1).to(x.dtype).unsqueeze(-1)
-        share = grads[1] * (2 / count)
+        share = asked[1] * (2 / count)
         parts.append(backward(share, total / count, x, graph, weight, gate, VAR, needs))
-    for grad, out, reduce in ((grads[2], low, MIN), (grads[3], high, MAX)):
+    for grad, out, reduce in ((asked[2], low, MIN), (asked[3], high, MAX)):
         if grad is not None:
             share = kernels.message_share(grad, out, x, *graph[0:3], weight, gate, reduce)
             parts.append(backward(share, out, x, graph, weight, gate, reduce, needs))
