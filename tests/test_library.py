@@ -15,7 +15,14 @@ import gnnlib  # first: it imports PyG without warnings
 
 # isort: split
 from gnnlib import _library, _sorting
-from gnnlib.ops import _edge_dot, _gate_rows, _gather_reduce, _gather_statistics, _message_grad
+from gnnlib.ops import (
+    _edge_dot,
+    _gate_rows,
+    _gather_edge_relu,
+    _gather_reduce,
+    _gather_statistics,
+    _message_grad,
+)
 
 BUILT = pytest.mark.skipif(not _library.AVAILABLE, reason="the extension is not built")
 LIBRARY = Path(gnnlib.__file__).with_name("_C.abi3.so")
@@ -32,6 +39,8 @@ REFERENCES = {
     "message_grad": _message_grad._grad_reference,
     "message_dot": _message_grad._dot_reference,
     "segment_grad": _message_grad._segment_reference,
+    "gather_edge_relu": _gather_edge_relu._reference,
+    "edge_relu_grad": _gather_edge_relu._grad_reference,
 }
 
 
