@@ -2,6 +2,25 @@
 
 namespace gnnlib::GNNLIB_ISA {
 
+// What one register holds. GCC takes comparisons of more than that apart lane by lane.
+template <typename T>
+struct Native {
+  typedef T type __attribute__((vector_size(GNNLIB_REGISTER)));
+};
+template <typename T>
+using native = typename Native<T>::type;
+
+// f of a vector, register by register.
+template <typename T, typename F>
+GNNLIB_INLINE vec<T> by_register(vec<T> x, const F& f) {
+  native<T> part[sizeof(x) / sizeof(native<T>)];
+  std::memcpy(part, &x, sizeof(x));
+#pragma GCC unroll 4
+  for (native<T>& p : part) p = f(p);
+  std::memcpy(&x, part, sizeof(x));
+  return x;
+}
+
 typedef uint16_t u16x16 __attribute__((vector_size(32)));
 
 template <typename T>
