@@ -20,6 +20,22 @@ def _check_range(nodes: Tensor, size: int, end: str) -> None:
         )
 
 
+def check_index(index: Tensor, size: int) -> None:
+    """Raise IndexError unless groups lie in ``[0, size)``."""
+    if size < 0:
+        raise ValueError(f"`dim_size` must not be negative, got {size}")
+    if index.device.type != "cpu" and os.environ.get("GNNLIB_CHECK") != "1":
+        return
+    bad = index[(index < 0) | (index >= size)]
+    if bad.numel():
+        first = int(bad[0])
+        raise IndexError(
+            f"`index` must lie in [0, {size}), got {first} "
+            + ("(a negative index is never a group; was it padding?)" if first < 0
+               else "(is `dim_size` or `out` too small?)")
+        )  # fmt: skip
+
+
 def _group(key: Tensor, size: int) -> tuple[Tensor, Tensor]:
     rowptr = key.new_zeros(size + 1)
     rowptr[1:] = torch.bincount(key, minlength=size).cumsum(0)
@@ -65,6 +81,18 @@ def _check_csr_reference(rowptr: Tensor, col: Tensor, perm: Tensor | None, num_s
             raise IndexError(f"`perm` must hold every edge in [0, {perm.numel()}) once")
 
 
+def _group_index_reference(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    check_index(index, size)
+    return _group(index, size)
+
+
+def _index_to_ptr_reference(index: Tensor, size: int) -> Tensor:
+    check_index(index, size)
+    if not _is_sorted_reference(index):
+        raise ValueError("`index` must be sorted along its last dimension (use scatter instead)")
+    return torch.searchsorted(index, torch.arange(size + 1, device=index.device))
+
+
 def _grouped_fake(edges: Tensor, num_edges: int, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
     return edges.new_empty(num_rows + 1), edges.new_empty(num_edges), edges.new_empty(num_edges)
 
@@ -81,3 +109,11 @@ csr_transpose = register(
     lambda rowptr, col, perm, num_src: _grouped_fake(col, col.size(0), num_src),
 )
 check_csr = register("check_csr", _check_csr_reference, lambda rowptr, col, perm, num_src: None)
+group_index = register(
+    "group_index",
+    _group_index_reference,
+    lambda index, size: (index.new_empty(size + 1), index.new_empty(index.size(0))),
+)
+index_to_ptr = register(
+    "index_to_ptr", _index_to_ptr_reference, lambda index, size: index.new_empty(size + 1)
+)

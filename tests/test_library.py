@@ -22,6 +22,8 @@ from gnnlib.ops import (
     _gather_reduce,
     _gather_statistics,
     _message_grad,
+    _scatter_reduce,
+    _segment_reduce,
 )
 
 BUILT = pytest.mark.skipif(not _library.AVAILABLE, reason="the extension is not built")
@@ -29,6 +31,8 @@ LIBRARY = Path(gnnlib.__file__).with_name("_C.abi3.so")
 REFERENCES = {
     "is_sorted": _sorting._is_sorted_reference,
     "coo_to_csr": _sorting._coo_to_csr_reference,
+    "group_index": _sorting._group_index_reference,
+    "index_to_ptr": _sorting._index_to_ptr_reference,
     "csr_transpose": _sorting._csr_transpose_reference,
     "check_csr": _sorting._check_csr_reference,
     "gather_reduce": _gather_reduce._reference,
@@ -39,6 +43,11 @@ REFERENCES = {
     "message_grad": _message_grad._grad_reference,
     "message_dot": _message_grad._dot_reference,
     "segment_grad": _message_grad._segment_reference,
+    "segment_reduce": _segment_reduce._reduce_reference,
+    "segment_arg": _segment_reduce._arg_reference,
+    "segment_expand": _segment_reduce._expand_reference,
+    "scatter_reduce": _scatter_reduce._reduce_reference,
+    "scatter_arg": _scatter_reduce._arg_reference,
     "gather_edge_relu": _gather_edge_relu._reference,
     "edge_relu_grad": _gather_edge_relu._grad_reference,
 }
