@@ -10,6 +10,8 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
   m.def(
       "csr_transpose(Tensor rowptr, Tensor col, Tensor? perm, SymInt num_src) -> (Tensor, Tensor, "
       "Tensor)");
+  m.def("group_index(Tensor index, SymInt size) -> (Tensor, Tensor)");
+  m.def("index_to_ptr(Tensor index, SymInt size) -> Tensor");
   m.def("check_csr(Tensor rowptr, Tensor col, Tensor? perm, SymInt num_src) -> ()");
   m.def(
       "gather_reduce(Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor? t_rowptr, Tensor? "
@@ -21,6 +23,11 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
   m.def(
       "edge_dot(Tensor x_src, Tensor x_dst, Tensor rowptr, Tensor col, Tensor? perm, Tensor? "
       "t_rowptr, Tensor? t_col, Tensor? t_perm) -> Tensor");
+  m.def("segment_reduce(Tensor x, Tensor ptr, Tensor? perm, SymInt reduce) -> Tensor");
+  m.def("segment_arg(Tensor x, Tensor ptr, Tensor? perm, SymInt reduce) -> (Tensor, Tensor)");
+  m.def("segment_expand(Tensor a, Tensor ptr, Tensor? perm, SymInt size) -> Tensor");
+  m.def("scatter_reduce(Tensor x, Tensor index, SymInt size, SymInt reduce) -> Tensor");
+  m.def("scatter_arg(Tensor x, Tensor index, SymInt size, SymInt reduce) -> (Tensor, Tensor)");
   m.def(
       "message_share(Tensor grad, Tensor out, Tensor x, Tensor rowptr, Tensor? col, Tensor? perm, "
       "Tensor? weight, Tensor? gate, SymInt reduce) -> Tensor");
@@ -31,6 +38,12 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
       "message_dot(Tensor share, Tensor out, Tensor x, Tensor rowptr, Tensor col, Tensor? perm, "
       "Tensor weight, Tensor? gate, SymInt reduce) -> Tensor");
   m.def("segment_grad(Tensor share, Tensor out, Tensor x, Tensor index, SymInt reduce) -> Tensor");
+  m.def(
+      "gather_edge_relu(Tensor x, Tensor edge, Tensor rowptr, Tensor col, Tensor? perm, Tensor? "
+      "t_rowptr, Tensor? t_col, Tensor? t_perm, Tensor? gate) -> Tensor");
+  m.def(
+      "edge_relu_grad(Tensor grad, Tensor x, Tensor edge, Tensor t_rowptr, Tensor t_col, Tensor? "
+      "t_perm, Tensor? gate, bool need_edge, bool need_gate) -> (Tensor, Tensor, Tensor)");
 }
 
 // Importing the module runs the static registrations above; there is nothing else in it.

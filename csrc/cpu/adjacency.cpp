@@ -1,6 +1,5 @@
 // A graph from a list of edges to CSR, and CSR to its transpose: parallel stable counting sorts.
 // Every node id is range-checked here, once, where it enters.
-#include <limits>
 #include <tuple>
 
 #include "../checks.h"
@@ -15,32 +14,12 @@ Tensor empty_index(const Tensor& like, int64_t size) {
   return torch::stable::empty({size}, ScalarType::Long, std::nullopt, like.device());
 }
 
-// An id outside its range, seen by any thread; the first one in edge order is reported.
-class BadNode {
- public:
-  void see(int64_t e) {
-    int64_t first = edge_.load();
-    while (e < first && !edge_.compare_exchange_weak(first, e)) {
-    }
-  }
-  bool seen() const { return edge_.load() != kNone; }
-  int64_t edge() const { return edge_.load(); }
-
- private:
-  static constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
-  std::atomic<int64_t> edge_{kNone};
-};
-
-bool in_range(int64_t node, int64_t size) {
-  return static_cast<uint64_t>(node) < static_cast<uint64_t>(size);
-}
-
 // Sorts edges by key(e) in [0, num_rows), stably. Each block of edges counts its keys, the counts
 // become each block's first slot in every row, and each block then places its edges: the order does
 // not depend on how many blocks there are.
 //   check(e): false for an edge with a bad id;  place(e, slot): edge e goes to `slot`.
 template <typename Key, typename Check, typename Place>
-void counting_sort(int64_t num_edges, int64_t num_rows, int64_t* rowptr, BadNode& bad,
+void counting_sort(int64_t num_edges, int64_t num_rows, int64_t* rowptr, FirstBad& bad,
                    const Key& key, const Check& check, const Place& place) {
   // One block a thread, but never more counters than edges.
   const int64_t threads = torch::stable::get_num_threads();
@@ -75,6 +54,50 @@ void counting_sort(int64_t num_edges, int64_t num_rows, int64_t* rowptr, BadNode
   });
 }
 
+// The elements of every group, in their order.
+std::tuple<Tensor, Tensor> group_index(Tensor index, int64_t size) {
+  require_index(index, "index");
+  require(size >= 0, "`dim_size` must not be negative, got ", size);
+  index = torch::stable::contiguous(index);
+  const int64_t* group = index.const_data_ptr<int64_t>();
+  Tensor ptr = empty_index(index, size + 1), perm = empty_index(index, index.numel());
+  int64_t* to_perm = perm.mutable_data_ptr<int64_t>();
+  FirstBad bad;
+  counting_sort(
+      index.numel(), size, ptr.mutable_data_ptr<int64_t>(), bad,
+      [&](int64_t e) { return group[e]; }, [&](int64_t e) { return in_range(group[e], size); },
+      [&](int64_t e, int64_t slot) { to_perm[slot] = e; });
+  if (bad.seen()) bad_index(group[bad.at()], size);
+  return {ptr, perm};
+}
+
+// Where each group of a sorted index begins: ptr[i] = number of elements below i.
+Tensor index_to_ptr(Tensor index, int64_t size) {
+  require_index(index, "index");
+  require(size >= 0, "`dim_size` must not be negative, got ", size);
+  index = torch::stable::contiguous(index);
+  const int64_t n = index.numel();
+  const int64_t* group = index.const_data_ptr<int64_t>();
+  require_in_range(group, n, size);
+  Tensor ptr = empty_index(index, size + 1);
+  int64_t* to = ptr.mutable_data_ptr<int64_t>();
+  const auto before = [&](int64_t e) { return e == 0 ? -1 : group[e - 1]; };
+  FirstBad bad;
+  parallel_ranges(n, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t e = begin; e < end; ++e) {
+      if (group[e] < before(e)) return bad.see(e);
+      std::fill(to + before(e) + 1, to + group[e] + 1, e);
+    }
+  });
+  if (bad.seen()) {
+    const int64_t e = bad.at();
+    require(false, "`index` must be sorted, but ", group[e - 1], " comes before ", group[e],
+            " (sort it, or use scatter)");
+  }
+  std::fill(to + before(n) + 1, to + size + 1, n);
+  return ptr;
+}
+
 bool is_sorted(Tensor index) {
   require_index(index, "index");
   const int64_t* p = index.const_data_ptr<int64_t>();
@@ -98,7 +121,7 @@ Grouped coo_to_csr(Tensor edge_index, int64_t num_src, int64_t num_dst) {
          perm = empty_index(index, num_edges);
   int64_t* to_col = col.mutable_data_ptr<int64_t>();
   int64_t* to_perm = perm.mutable_data_ptr<int64_t>();
-  BadNode bad;
+  FirstBad bad;
   counting_sort(
       num_edges, num_dst, rowptr.mutable_data_ptr<int64_t>(), bad,
       [&](int64_t e) { return dst[e]; },
@@ -108,7 +131,7 @@ Grouped coo_to_csr(Tensor edge_index, int64_t num_src, int64_t num_dst) {
         to_perm[slot] = e;
       });
   if (bad.seen()) {
-    const int64_t e = bad.edge();
+    const int64_t e = bad.at();
     if (!in_range(src[e], num_src)) bad_node("source", src[e], num_src);
     bad_node("target", dst[e], num_dst);
   }
@@ -150,7 +173,7 @@ Grouped csr_transpose(Tensor rowptr, Tensor col, OptionalTensor perm, int64_t nu
       std::fill(&target[graph.rowptr[row]], &target[graph.rowptr[row + 1]], row);
     }
   });
-  BadNode bad;
+  FirstBad bad;
   counting_sort(
       graph.num_edges, num_src, t_rowptr.mutable_data_ptr<int64_t>(), bad,
       [&](int64_t e) { return graph.col[e]; },
@@ -159,13 +182,15 @@ Grouped csr_transpose(Tensor rowptr, Tensor col, OptionalTensor perm, int64_t nu
         to_col[slot] = target[e];
         to_perm[slot] = graph.position(e);
       });
-  if (bad.seen()) bad_node("source", graph.col[bad.edge()], num_src);
+  if (bad.seen()) bad_node("source", graph.col[bad.at()], num_src);
   return {t_rowptr, t_col, t_perm};
 }
 
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
+  m.impl("group_index", TORCH_BOX(&group_index));
+  m.impl("index_to_ptr", TORCH_BOX(&index_to_ptr));
   m.impl("is_sorted", TORCH_BOX(&is_sorted));
   m.impl("coo_to_csr", TORCH_BOX(&coo_to_csr));
   m.impl("check_csr", TORCH_BOX(&check_csr));

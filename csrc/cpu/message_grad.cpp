@@ -75,7 +75,7 @@ Tensor segment_grad(Tensor share, Tensor out, Tensor x, Tensor index, int64_t re
   share = per_target(share, "share", x, out.size(0));
   out = per_target(out, "out", x, out.size(0));
   const int64_t* group = index.const_data_ptr<int64_t>();
-  for (int64_t e = 0; e < index.numel(); ++e) {
+  for (int64_t e = 0; e < index.numel(); ++e) {  // a negative one is in no group
     if (group[e] >= out.size(0)) bad_index(group[e], out.size(0));
   }
   Tensor grad = empty_like(x, {x.size(0), x.size(1)});

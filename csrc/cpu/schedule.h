@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -36,6 +37,36 @@ void parallel_ranges(int64_t n, int64_t width, const F& f) {
   const int64_t size = std::max<int64_t>((int64_t{1} << 15) / std::max<int64_t>(width, 1), 1);
   parallel_chunks((n + size - 1) / size, n > size,
                   [&](int64_t k) { f(k * size, std::min(n, (k + 1) * size)); });
+}
+
+// Of several threads that meet something bad, the first in order is reported.
+class FirstBad {
+ public:
+  void see(int64_t e) {
+    int64_t first = at_.load();
+    while (e < first && !at_.compare_exchange_weak(first, e)) {
+    }
+  }
+  bool seen() const { return at_.load() != kNone; }
+  int64_t at() const { return at_.load(); }
+
+ private:
+  static constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
+  std::atomic<int64_t> at_{kNone};
+};
+
+inline bool in_range(int64_t id, int64_t size) {
+  return static_cast<uint64_t>(id) < static_cast<uint64_t>(size);
+}
+
+inline void require_in_range(const int64_t* index, int64_t n, int64_t size) {
+  FirstBad bad;
+  parallel_ranges(n, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t e = begin; e < end; ++e) {
+      if (!in_range(index[e], size)) return bad.see(e);
+    }
+  });
+  if (bad.seen()) bad_index(index[bad.at()], size);
 }
 
 struct Hub {

@@ -1,0 +1,274 @@
+// Segments of a list: out[i] = reduce over e in [ptr[i], ptr[i + 1]) of x[perm[e]], or x[e] without
+// perm; an empty segment is 0, an empty product 1. segment_arg also tells where the first extremum
+// stands, segment_expand copies a segment's row to each of its elements.
+#ifndef GNNLIB_ISA
+
+#include "dispatch.h"
+#include "message.h"
+
+#define GNNLIB_KERNEL "segment_reduce.cpp"
+#include "foreach_isa.h"
+
+namespace gnnlib {
+namespace {
+
+// Segments need not begin at the first element nor end at the last.
+Csr segments(const Tensor& ptr, const OptionalTensor& perm, int64_t size) {
+  const Csr graph = view(ptr, perm, std::nullopt, size);
+  for (int64_t row = 0; row < graph.num_rows; ++row) {
+    require(graph.rowptr[row] <= graph.rowptr[row + 1],
+            "`indptr` must not decrease, but goes from ", graph.rowptr[row], " to ",
+            graph.rowptr[row + 1], " at segment ", row);
+  }
+  for (const int64_t end : {graph.rowptr[0], graph.rowptr[graph.num_rows]}) {
+    if (end < 0 || end > graph.num_edges) {
+      throw std::out_of_range(message("`indptr` must lie in [0, ", graph.num_edges, "], got ", end,
+                                      " (does it belong to another `src`, or another `dim`?)"));
+    }
+  }
+  return graph;
+}
+
+Tensor segment_reduce(Tensor x, Tensor ptr, OptionalTensor perm, int64_t reduce) {
+  x = features(x, "x");
+  const Csr graph = segments(torch::stable::contiguous(ptr), perm, x.size(0));
+  require(0 <= reduce && reduce <= 4, "`reduce` must be in [0, 4], got ", reduce);
+  const Reduce how = static_cast<Reduce>(reduce);
+  Tensor out = empty_like(x, {graph.num_rows, x.size(1)});
+  if (is_integral(x.scalar_type())) {
+    require(how != Reduce::Mean, "`reduce`=mean needs floating point features");
+    dispatch_integral(x.scalar_type(), [&](auto tag) {
+      baseline::segment_reduce<decltype(tag)>(graph, x, how, out);
+    });
+  } else {
+    dispatch_floating(x.scalar_type(), [&](auto tag) {
+      GNNLIB_BEST(segment_reduce<decltype(tag)>)(graph, x, how, out);
+    });
+  }
+  return out;
+}
+
+std::tuple<Tensor, Tensor> segment_arg(Tensor x, Tensor ptr, OptionalTensor perm, int64_t reduce) {
+  x = features(x, "x");
+  const Csr graph = segments(torch::stable::contiguous(ptr), perm, x.size(0));
+  require(reduce == 2 || reduce == 3, "`reduce` must be 2 (min) or 3 (max), got ", reduce);
+  const Reduce how = static_cast<Reduce>(reduce);
+  Tensor out = empty_like(x, {graph.num_rows, x.size(1)});
+  Tensor arg =
+      torch::stable::empty({graph.num_rows, x.size(1)}, ScalarType::Long, std::nullopt, x.device());
+  if (is_integral(x.scalar_type())) {
+    dispatch_integral(x.scalar_type(), [&](auto tag) {
+      baseline::segment_arg<decltype(tag)>(graph, x, how, out, arg);
+    });
+  } else {
+    dispatch_floating(x.scalar_type(), [&](auto tag) {
+      GNNLIB_BEST(segment_arg<decltype(tag)>)(graph, x, how, out, arg);
+    });
+  }
+  return {out, arg};
+}
+
+// Rows of `bytes` each, copied as they are: any dtype.
+void expand_rows(const Csr& graph, const char* from, int64_t bytes, char* to) {
+  const auto copy = [&](int64_t row, int64_t begin, int64_t end) {
+    const char* source = from + row * bytes;
+    for (int64_t e = begin; e < end; ++e) {
+      std::memcpy(to + graph.source(e) * bytes, source, bytes);
+    }
+  };
+  const Schedule schedule(graph, bytes / 4);
+  schedule.run(copy,
+               [&](int64_t row, int64_t begin, int64_t end, int64_t) { copy(row, begin, end); });
+}
+
+Tensor segment_expand(Tensor a, Tensor ptr, OptionalTensor perm, int64_t size) {
+  a = features(a, "a");
+  const Csr graph = segments(torch::stable::contiguous(ptr), perm, size);
+  require(a.size(0) == graph.num_rows, "`src` must have a row per segment, ", graph.num_rows,
+          ", got ", a.size(0));
+  Tensor out = empty_like(a, {size, a.size(1)});
+  const int64_t bytes = a.size(1) * a.element_size();
+  char* to = static_cast<char*>(out.mutable_data_ptr());
+  if (graph.rowptr[graph.num_rows] - graph.rowptr[0] < size) std::memset(to, 0, size * bytes);
+  if (bytes > 0) expand_rows(graph, static_cast<const char*>(a.const_data_ptr()), bytes, to);
+  return out;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
+  m.impl("segment_reduce", TORCH_BOX(&segment_reduce));
+  m.impl("segment_arg", TORCH_BOX(&segment_arg));
+  m.impl("segment_expand", TORCH_BOX(&segment_expand));
+}
+
+}  // namespace gnnlib
+
+#else  // once for every instruction set
+
+#include "fold.h"
+
+namespace gnnlib::GNNLIB_ISA {
+
+// The elements of a segment, one by one.
+template <typename scalar_t, typename accumulate_t>
+struct SegmentRows {
+  using acc_t = accumulate_t;
+  struct Edge {
+    const scalar_t* row;
+    acc_t place;  // in its piece
+  };
+
+  Csr graph;
+  int64_t width;
+  const scalar_t* x;
+
+  SegmentRows(const Csr& graph, const Tensor& x)
+      : graph(graph), width(x.size(1)), x(x.const_data_ptr<scalar_t>()) {}
+
+  GNNLIB_INLINE bool edge(int64_t row, int64_t e, Edge& edge) const {
+    edge = {x + graph.source(e) * width,
+            static_cast<acc_t>((e - graph.rowptr[row]) % static_cast<uint64_t>(kPiece))};
+    return true;
+  }
+
+  GNNLIB_INLINE void prefetch(int64_t e, int64_t f, int64_t columns) const {
+    prefetch_row(x + graph.source(e) * width + f, columns * sizeof(scalar_t));
+  }
+};
+
+template <typename scalar_t, Reduce R>
+struct SegmentReduce : SegmentRows<scalar_t, typename AccumulateIn<scalar_t>::type> {
+  using Rows = SegmentRows<scalar_t, typename AccumulateIn<scalar_t>::type>;
+  using typename Rows::acc_t;
+  using typename Rows::Edge;
+  using Fold = Reducer<acc_t, R>;
+
+  bool mean;
+  scalar_t* out;
+
+  static constexpr int kParts = 1;
+
+  template <typename U>
+  GNNLIB_INLINE void init(U (&acc)[1], int64_t, int64_t) const {
+    acc[0] = U{} + Fold::init;
+  }
+
+  template <typename U>
+  GNNLIB_INLINE void step(U (&acc)[1], int64_t, const Edge& edge, int64_t f) const {
+    acc[0] = Fold::update(acc[0], load_as<U>(edge.row + f));
+  }
+
+  GNNLIB_INLINE void combine(acc_t (&a)[1], const acc_t (&b)[1], int64_t) const {
+    a[0] = Fold::update(a[0], b[0]);
+  }
+
+  template <typename U>
+  GNNLIB_INLINE void finish(int64_t row, int64_t f, const U (&acc)[1], int64_t present) const {
+    U value = present == 0 ? U{} + Fold::empty : acc[0];
+    if (mean && present > 0) value = value / static_cast<acc_t>(present);
+    store_as(out + row * this->width + f, value);
+  }
+};
+
+// Places are counted in a piece, of at most kPiece elements, and the pieces of a hub apart from
+// them: both are whole numbers that even a float32 holds.
+template <typename scalar_t>
+using ArgAccumulate = std::conditional_t<std::is_integral_v<scalar_t>, int64_t,
+                                         typename AccumulateIn<scalar_t>::type>;
+
+template <typename scalar_t, Reduce R>
+struct SegmentArg : SegmentRows<scalar_t, ArgAccumulate<scalar_t> > {
+  using Rows = SegmentRows<scalar_t, ArgAccumulate<scalar_t> >;
+  using typename Rows::acc_t;
+  using typename Rows::Edge;
+  using Fold = Reducer<acc_t, R>;
+
+  scalar_t* out;
+  int64_t* arg;
+  int64_t missing;
+
+  static constexpr int kParts = 3;  // value, place in its piece, piece
+
+  template <typename U>
+  GNNLIB_INLINE void init(U (&acc)[3], int64_t, int64_t) const {
+    acc[0] = U{} + Fold::init;
+    acc[1] = acc[2] = U{};
+  }
+
+  template <typename U>
+  GNNLIB_INLINE void step(U (&acc)[3], int64_t, const Edge& edge, int64_t f) const {
+    const U value = load_as<U>(edge.row + f);
+    const U place = U{} + edge.place;
+    const auto wins = first_wins(acc[0], value);
+    acc[1] = wins ? place : acc[1];
+    acc[0] = wins ? value : acc[0];
+  }
+
+  GNNLIB_INLINE void combine(acc_t (&a)[3], const acc_t (&b)[3], int64_t k) const {
+    if (!first_wins(a[0], b[0])) return;
+    a[0] = b[0];
+    a[1] = b[1];
+    a[2] = static_cast<acc_t>(k);
+  }
+
+  // A later one replaces only what it beats; the first NaN stays.
+  template <typename V>
+  GNNLIB_INLINE auto first_wins(V acc, V value) const {
+    if constexpr (R == Reduce::Min) {
+      return (value < acc) | ((value != value) & (acc == acc));
+    } else {
+      return (value > acc) | ((value != value) & (acc == acc));
+    }
+  }
+
+  template <typename U>
+  GNNLIB_INLINE void finish(int64_t row, int64_t f, const U (&acc)[3], int64_t present) const {
+    const int64_t at = row * this->width + f;
+    store_as(out + at, present == 0 ? U{} : acc[0]);
+    constexpr int count = lanes<U, acc_t>;
+    acc_t place[count], piece[count];
+    std::memcpy(place, &acc[1], sizeof(place));
+    std::memcpy(piece, &acc[2], sizeof(piece));
+    for (int k = 0; k < count; ++k) {
+      const int64_t e = this->graph.rowptr[row] + static_cast<int64_t>(piece[k]) * kPiece +
+                        static_cast<int64_t>(place[k]);
+      arg[at + k] = present == 0 ? missing : this->graph.source(e);
+    }
+  }
+};
+
+template <typename scalar_t>
+void segment_reduce(const Csr& graph, const Tensor& x, Reduce reduce, Tensor& out) {
+  const auto run = [&](auto how) {
+    fold_rows(SegmentReduce<scalar_t, how.value>{
+        {graph, x}, reduce == Reduce::Mean, out.mutable_data_ptr<scalar_t>()});
+  };
+  switch (reduce) {
+    case Reduce::Min:
+      return run(std::integral_constant<Reduce, Reduce::Min>{});
+    case Reduce::Max:
+      return run(std::integral_constant<Reduce, Reduce::Max>{});
+    case Reduce::Mul:
+      return run(std::integral_constant<Reduce, Reduce::Mul>{});
+    default:
+      return run(std::integral_constant<Reduce, Reduce::Sum>{});
+  }
+}
+
+template <typename scalar_t>
+void segment_arg(const Csr& graph, const Tensor& x, Reduce reduce, Tensor& out, Tensor& arg) {
+  const auto run = [&](auto how) {
+    fold_rows(SegmentArg<scalar_t, how.value>{
+        {graph, x}, out.mutable_data_ptr<scalar_t>(), arg.mutable_data_ptr<int64_t>(), x.size(0)});
+  };
+  if (reduce == Reduce::Min) {
+    run(std::integral_constant<Reduce, Reduce::Min>{});
+  } else {
+    run(std::integral_constant<Reduce, Reduce::Max>{});
+  }
+}
+
+}  // namespace gnnlib::GNNLIB_ISA
+
+#endif
