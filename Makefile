@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h)
 
-.PHONY: help setup demo test lint types unit test-slow bench docs format clean
+.PHONY: help setup demo test lint types unit test-slow sanitize sanitize-address sanitize-thread bench docs format clean
 help:
 	@echo "make demo       train a GCN and its cooperative twin, with pictures (minutes)"
 	@echo "make test       lint, types and tests"
 	@echo "make test-slow  the long tests"
+	@echo "make sanitize   the kernels' tests under the address, undefined behaviour and thread sanitizers"
 	@echo "make bench      the kernel benchmark (peers: pip install -e '.[bench]' --no-build-isolation)"
 	@echo "make docs       the reference, in docs/_build"
 	@echo "make format     rewrite the sources in the project's format"
@@ -43,6 +44,25 @@ types: setup
 
 unit: setup
 	$(BIN)/pytest -m 'not slow' -n 2
+
+# The kernels' tests, on a copy of gnnlib built for a sanitizer. It watches what is built so: the
+# kernels, not Python and not torch, which keep memory to the end.
+SANITIZED := tests/ops tests/test_adjacency.py
+sanitize: sanitize-address sanitize-thread
+
+sanitize-address: export GNNLIB_SANITIZE := address,undefined
+sanitize-address: export ASAN_OPTIONS := detect_leaks=0
+sanitize-address: PRELOAD = $(shell g++ -print-file-name=libasan.so) $(shell g++ -print-file-name=libubsan.so)
+sanitize-thread: export GNNLIB_SANITIZE := thread
+sanitize-thread: export TSAN_OPTIONS := halt_on_error=1
+sanitize-thread: PRELOAD = $(shell g++ -print-file-name=libtsan.so)
+sanitize-address sanitize-thread: setup
+	rm -rf build/$@
+	mkdir -p build/$@
+	cp -r csrc gnnlib tests setup.py pyproject.toml README.md LICENSE build/$@
+	rm -f build/$@/gnnlib/*.so
+	cd build/$@ && ../../$(BIN)/python setup.py --quiet build_ext --inplace
+	cd build/$@ && LD_PRELOAD="$(PRELOAD)" PYTHONPATH=. setarch -R ../../$(BIN)/python -m pytest -p no:cacheprovider $(SANITIZED)
 
 test-slow: setup
 	$(BIN)/pytest -m slow

@@ -1,6 +1,7 @@
 """Builds gnnlib._C on the libtorch stable ABI and CPython's limited API.
 
 GNNLIB_NO_EXT=1 leaves it out: gnnlib then runs on its pure-torch references.
+GNNLIB_SANITIZE=address,undefined or thread builds it for that sanitizer (see `make sanitize`).
 """
 
 import os
@@ -16,6 +17,11 @@ FLAGS = [
     "-Wno-psabi",
     "-DTORCH_TARGET_VERSION=0x020a000000000000",
 ]
+
+
+def sanitizer() -> list[str]:
+    name = os.environ.get("GNNLIB_SANITIZE")
+    return [f"-fsanitize={name}", "-fno-sanitize-recover=all", "-g1"] if name else []
 
 
 def extensions() -> dict:
@@ -34,7 +40,8 @@ def extensions() -> dict:
                 "gnnlib._C",
                 sources,
                 depends=[str(p.relative_to(here)) for p in here.glob("csrc/**/*.h")],
-                extra_compile_args=FLAGS,
+                extra_compile_args=FLAGS + sanitizer(),
+                extra_link_args=sanitizer(),
                 py_limited_api=True,
             )
         ],

@@ -168,7 +168,7 @@ Grouped csr_transpose(Tensor rowptr, Tensor col, OptionalTensor perm, int64_t nu
   int64_t* to_col = t_col.mutable_data_ptr<int64_t>();
   int64_t* to_perm = t_perm.mutable_data_ptr<int64_t>();
   const std::unique_ptr<int64_t[]> target(new int64_t[graph.num_edges]);
-  torch::stable::parallel_for(0, graph.num_rows, 1 << 12, [&](int64_t first, int64_t last) {
+  parallel_ranges(graph.num_rows, 8, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
       std::fill(&target[graph.rowptr[row]], &target[graph.rowptr[row + 1]], row);
     }

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <limits>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "../checks.h"
@@ -18,6 +19,19 @@ namespace gnnlib {
 // edge: a row's bits depend on that row alone, whatever batch it stands in.
 constexpr int64_t kPiece = 2048;
 
+// Calls work() on several threads at once.
+template <typename F>
+void on_all_threads(int64_t n, const F& work) {
+#if defined(__SANITIZE_THREAD__)
+  // ThreadSanitizer does not see the barriers of torch's own threads, which it was not built into.
+  std::vector<std::thread> threads;
+  for (int64_t k = 0; k < std::min<int64_t>(n, 4); ++k) threads.emplace_back(work);
+  for (std::thread& thread : threads) thread.join();
+#else
+  torch::stable::parallel_for(0, n, 1, [&](int64_t, int64_t) { work(); });
+#endif
+}
+
 // Calls f(k) for k in [0, n); idle threads take the next k, as cores are rarely equally free.
 template <typename F>
 void parallel_chunks(int64_t n, bool parallel, const F& f) {
@@ -26,7 +40,7 @@ void parallel_chunks(int64_t n, bool parallel, const F& f) {
     return;
   }
   std::atomic<int64_t> next{0};
-  torch::stable::parallel_for(0, n, 1, [&](int64_t, int64_t) {
+  on_all_threads(n, [&] {
     for (int64_t k; (k = next.fetch_add(1, std::memory_order_relaxed)) < n;) f(k);
   });
 }
