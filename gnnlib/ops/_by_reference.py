@@ -33,12 +33,13 @@ def derivative_of(
         outs = out if isinstance(out, tuple) else (out,)
         pairs = [(a, b) for a, b in zip(outs, grads, strict=True) if a.requires_grad]
         wanted = [t for t, needed in zip(inputs, ctx.needs_input_grad, strict=True) if needed]
-        found = iter(
-            torch.autograd.grad(
+        found: Any = [None] * len(wanted)
+        if pairs:
+            found = torch.autograd.grad(
                 [a for a, _ in pairs], wanted, [b for _, b in pairs],
                 create_graph=torch.is_grad_enabled(), allow_unused=True,
-            )
-        )  # fmt: skip
-        return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)
+            )  # fmt: skip
+        parts = iter(found)
+        return tuple(next(parts) if needed else None for needed in ctx.needs_input_grad)
 
     return backward, setup_context
