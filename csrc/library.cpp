@@ -22,7 +22,7 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
       "Tensor, Tensor, Tensor)");
   m.def(
       "edge_dot(Tensor x_src, Tensor x_dst, Tensor rowptr, Tensor col, Tensor? perm, Tensor? "
-      "t_rowptr, Tensor? t_col, Tensor? t_perm) -> Tensor");
+      "t_rowptr, Tensor? t_col, Tensor? t_perm, SymInt heads) -> Tensor");
   m.def("segment_reduce(Tensor x, Tensor ptr, Tensor? perm, SymInt reduce) -> Tensor");
   m.def("segment_arg(Tensor x, Tensor ptr, Tensor? perm, SymInt reduce) -> (Tensor, Tensor)");
   m.def("segment_expand(Tensor a, Tensor ptr, Tensor? perm, SymInt size) -> Tensor");

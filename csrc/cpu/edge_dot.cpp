@@ -1,4 +1,5 @@
-// out[e] = <x_src[j], x_dst[i]> for every edge e = (j -> i), in the caller's order of edges.
+// out[e][h] = <x_src[j][h], x_dst[i][h]> for every edge e = (j -> i), in the caller's order of
+// edges, where the columns are those of the heads h one after the other.
 #ifndef GNNLIB_ISA
 
 #include "dispatch.h"
@@ -11,14 +12,18 @@ namespace gnnlib {
 namespace {
 
 Tensor edge_dot(Tensor x_src, Tensor x_dst, Tensor rowptr, Tensor col, OptionalTensor perm,
-                OptionalTensor, OptionalTensor, OptionalTensor) {
+                OptionalTensor, OptionalTensor, OptionalTensor, int64_t heads) {
   const Csr graph = view(rowptr, col, perm);
   x_src = features(x_src, "x_src");
   x_dst = matching(features(x_dst, "x_dst"), "x_dst", x_src, graph.num_rows * x_src.size(1),
                    "target node and column");
-  Tensor out = empty_like(x_src, {graph.num_edges});
+  const int64_t width = x_src.size(1);
+  require(heads > 0 ? width % heads == 0 : width == 0 && heads == 0,
+          "`heads` must divide the columns, ", width, ", got ", heads);
+  Tensor out = heads == 1 ? empty_like(x_src, {graph.num_edges})
+                          : empty_like(x_src, {graph.num_edges, heads});
   dispatch_floating(x_src.scalar_type(), [&](auto tag) {
-    GNNLIB_BEST(edge_dot<decltype(tag)>)(graph, x_src, x_dst, out);
+    GNNLIB_BEST(edge_dot<decltype(tag)>)(graph, x_src, x_dst, heads, out);
   });
   return out;
 }
@@ -41,6 +46,7 @@ struct EdgeDot {
 
   Csr graph;
   int64_t width;
+  int64_t heads;
   const scalar_t* x_src;
   const scalar_t* x_dst;
   scalar_t* out;
@@ -54,15 +60,32 @@ struct EdgeDot {
     return acc + load_as<U>(x_src + graph.col[e] * width + f) * load_as<U>(x_dst + row * width + f);
   }
 
-  GNNLIB_INLINE void finish(int64_t e, acc_t sum) const {
-    out[graph.position(e)] = static_cast<scalar_t>(sum);
+  void range(int64_t row, int64_t begin, int64_t end) const {
+    const int64_t features = width / heads;
+    for (int64_t e = begin; e < end; ++e) {
+      if (e + kAhead < graph.num_edges) prefetch(e + kAhead);
+      scalar_t* to = out + graph.position(e) * heads;
+      for (int64_t h = 0; h < heads; ++h) {
+        to[h] = static_cast<scalar_t>(fold_edge(*this, row, e, h * features, (h + 1) * features));
+      }
+    }
   }
 };
 
 template <typename scalar_t>
-void edge_dot(const Csr& graph, const Tensor& x_src, const Tensor& x_dst, Tensor& out) {
-  fold_edges(EdgeDot<scalar_t>{graph, x_src.size(1), x_src.const_data_ptr<scalar_t>(),
-                               x_dst.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>()});
+void edge_dot(const Csr& graph, const Tensor& x_src, const Tensor& x_dst, int64_t heads,
+              Tensor& out) {
+  if (heads == 0) return;
+  const EdgeDot<scalar_t> op{graph,
+                             x_src.size(1),
+                             heads,
+                             x_src.const_data_ptr<scalar_t>(),
+                             x_dst.const_data_ptr<scalar_t>(),
+                             out.mutable_data_ptr<scalar_t>()};
+  const Schedule schedule(graph, op.width);
+  schedule.run(
+      [&](int64_t row, int64_t begin, int64_t end) { op.range(row, begin, end); },
+      [&](int64_t row, int64_t begin, int64_t end, int64_t) { op.range(row, begin, end); });
 }
 
 }  // namespace gnnlib::GNNLIB_ISA

@@ -9,23 +9,30 @@
 
 namespace gnnlib::GNNLIB_ISA {
 
+// Columns [f, end) of edge e.
 template <typename Op>
-void fold_edge_range(const Op& op, int64_t row, int64_t begin, int64_t end) {
+GNNLIB_INLINE typename Op::acc_t fold_edge(const Op& op, int64_t row, int64_t e, int64_t f,
+                                           int64_t end) {
   using T = typename Op::acc_t;
   constexpr int step = lanes<vec<T>, T>;
+  // Four sums at a time, so that an addition need not wait for the one before.
+  vec<T> acc[4] = {};
+  const bool wide = end - f >= step;
+  for (; f + 4 * step <= end; f += 4 * step) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) acc[v] = op.template step<vec<T>>(acc[v], row, e, f + v * step);
+  }
+  for (; f + step <= end; f += step) acc[0] = op.template step<vec<T>>(acc[0], row, e, f);
+  T sum = wide ? horizontal_sum<T>((acc[0] + acc[1]) + (acc[2] + acc[3])) : T(0);
+  for (; f < end; ++f) sum = op.template step<T>(sum, row, e, f);
+  return sum;
+}
+
+template <typename Op>
+void fold_edge_range(const Op& op, int64_t row, int64_t begin, int64_t end) {
   for (int64_t e = begin; e < end; ++e) {
     if (e + kAhead < op.graph.num_edges) op.prefetch(e + kAhead);
-    // Four sums at a time, so that an addition need not wait for the one before.
-    vec<T> acc[4] = {};
-    int64_t f = 0;
-    for (; f + 4 * step <= op.width; f += 4 * step) {
-#pragma GCC unroll 4
-      for (int v = 0; v < 4; ++v) acc[v] = op.template step<vec<T>>(acc[v], row, e, f + v * step);
-    }
-    for (; f + step <= op.width; f += step) acc[0] = op.template step<vec<T>>(acc[0], row, e, f);
-    T sum = op.width < step ? T(0) : horizontal_sum<T>((acc[0] + acc[1]) + (acc[2] + acc[3]));
-    for (; f < op.width; ++f) sum = op.template step<T>(sum, row, e, f);
-    op.finish(e, sum);
+    op.finish(e, fold_edge(op, row, e, 0, op.width));
   }
 }
 

@@ -14,6 +14,7 @@ from gnnlib.ops._reduce import (
     REDUCES,
     SUM,
     accumulated_in,
+    by_column,
     factors,
     scattered,
     targets,
@@ -48,7 +49,8 @@ def gather_reduce(
             or integers (not for mean).
         adj: the graph, an :class:`~gnnlib.Adjacency` or whatever :meth:`gnnlib.Adjacency.of` takes
             (then on as many targets as sources).
-        weight: ``[E]``, in the caller's order of edges; default ones.
+        weight: ``[E]``, in the caller's order of edges; default ones. For sum and mean of
+            ``[N_src, H, *]`` features also ``[E, H]``, one weight a head.
         reduce: ``"sum"``, ``"mean"``, ``"min"``, ``"max"`` or ``"mul"``.
         gate: ``[N_src]`` in ``[0, 1]``; default ones.
 
@@ -82,7 +84,7 @@ def gather_reduce(
         )
     adj = _adjacency(adj, x)
     if weight is not None:
-        weight = _factor(weight, "weight", adj.num_edges, "edge", x)
+        weight = _weight(weight, adj.num_edges, x, reduce)
     if gate is not None:
         gate = _factor(gate, "gate", adj.num_src, "source node", x)
     features = _matrix(x)
@@ -125,12 +127,28 @@ def _factor(factor: Tensor, name: str, size: int, per: str, x: Tensor) -> Tensor
         raise ValueError(
             f"`{name}` must have one value per {per}, {size}, got {list(factor.shape)}"
         )
+    return _as_factor(factor, name, x).reshape(-1)
+
+
+def _weight(weight: Tensor, num_edges: int, x: Tensor, reduce: str) -> Tensor:
+    if weight.dim() < 2 or weight.numel() == num_edges:
+        return _factor(weight, "weight", num_edges, "edge", x)
+    if x.dim() < 3 or weight.shape != (num_edges, x.size(1)) or reduce not in ("sum", "mean"):
+        raise ValueError(
+            f"`weight` must have one value per edge, {num_edges}, got {list(weight.shape)} "
+            "(or, for sum and mean of [N, H, F] features, one per edge and head, [E, H])"
+        )
+    _same_device("`weight`", weight.device, x)
+    return _as_factor(weight, "weight", x)
+
+
+def _as_factor(factor: Tensor, name: str, x: Tensor) -> Tensor:
     if factor.is_floating_point() and not x.is_floating_point():
         raise ValueError(
             f"`{name}` must be whole numbers for {x.dtype} features, got {factor.dtype} "
             "(use x.float())"
         )
-    return factor.reshape(-1).to(x.dtype)
+    return factor.to(x.dtype)
 
 
 def _matrix(x: Tensor) -> Tensor:
@@ -177,7 +195,7 @@ def _reference(
     (index, _), message = targets(rowptr, col), x[col]
     factor = factors(col, perm, weight, gate)
     if factor is not None:
-        message = message * factor.unsqueeze(-1)
+        message = message * by_column(factor, x.size(1))
     if gate is not None:
         present = gate[col] != 0
         index, message = index[present], message[present]
@@ -219,7 +237,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     if needs_weight:
         sent = x if gate is None else gate_rows(x, gate)
         received = grad if share is None else gate_rows(grad, share)
-        grad_weight = kernels.edge_dot(sent, received, *forward, *transpose)
+        heads = 1 if weight.dim() == 1 else weight.size(1)
+        grad_weight = kernels.edge_dot(sent, received, *forward, *transpose, heads)
+        grad_weight = grad_weight if weight.dim() == 1 else grad_weight.view_as(weight)
     return grad_x, *[None] * 6, grad_weight, grad_gate, None
 
 

@@ -199,7 +199,7 @@ def _backward_sum(
         grad_gate = (x * heard).sum(-1) if needs[2] else None
     if needs[1]:
         sent = x if gate is None else gate_rows(x, gate)
-        grad_weight = kernels.edge_dot(sent, grad, *forward, *transpose)
+        grad_weight = kernels.edge_dot(sent, grad, *forward, *transpose, 1)
     return grad_x, grad_weight, grad_gate
 
 

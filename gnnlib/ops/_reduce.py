@@ -30,7 +30,17 @@ def factors(
         weight = weight[perm]
     if gate is None:
         return weight
-    return gate[col] if weight is None else gate[col] * weight
+    gate = gate[col]
+    if weight is None:
+        return gate
+    return gate * weight if weight.dim() == 1 else gate.unsqueeze(-1) * weight
+
+
+def by_column(factor: Tensor, width: int) -> Tensor:
+    """Factors ``[E]``, or ``[E, H]`` one a head, as they multiply ``[E, width]``."""
+    if factor.dim() == 1:
+        return factor.unsqueeze(-1)
+    return factor.repeat_interleave(width // max(factor.size(1), 1), dim=1)
 
 
 def scattered(x: Tensor, index: Tensor, size: int, reduce: int) -> Tensor:

@@ -582,7 +582,7 @@ for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
                 new += [share, op.message_grad(share, out, x, *other, *factors, code)]
                 new += [op.message_dot(share, out, x, *graph, *factors, code)]
             found[f"{reduce} {width} {dtype}"] = new
-        found[f"dot {width} {dtype}"] = [op.edge_dot(x, x, *graph, *other)]
+        found[f"dot {width} {dtype}"] = [op.edge_dot(x, x, *graph, *other, 1)]
 torch.save(found, sys.argv[2])
 """
 
