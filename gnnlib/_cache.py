@@ -25,33 +25,32 @@ def version(edges: Any) -> tuple[int, ...] | None:
     return None if any(t.is_inference() for t in parts) else tuple(t._version for t in parts)
 
 
-class AdjacencyCache:
-    """Adjacencies by the identity of their tensor; an entry dies with it, or with its version."""
+class TensorCache:
+    """What was built for a tensor, by key; an entry dies with its tensor, or with its version."""
 
-    def __init__(self, build: Callable[[Any, Size], Any]) -> None:
-        self._build = build
+    def __init__(self) -> None:
         self._entries: Any = WeakTensorKeyDictionary()
         self._lock = threading.Lock()
 
-    def find(self, edges: Any, size: Size) -> Any:
-        """What was built for ``edges`` and ``size``, built now if need be."""
-        current = version(edges)
+    def find(self, source: Any, key: Any, build: Callable[[], Any]) -> Any:
+        """What was built for ``source`` and ``key``, built now if need be."""
+        current = version(source)
         if current is None:
-            return self._built(edges, size)
-        key = None if size is None else pair(size)
+            return _built(build)
         with self._lock:
-            known, by_size = self._entries.get(edges, (None, {}))
-            if current == known and key in by_size:
-                return by_size[key]
-        built = self._built(edges, size)
+            known, by_key = self._entries.get(source, (None, {}))
+            if current == known and key in by_key:
+                return by_key[key]
+        built = _built(build)
         with self._lock:
-            known, by_size = self._entries.get(edges, (None, {}))
+            known, by_key = self._entries.get(source, (None, {}))
             if current != known:
-                by_size = {}
-                self._entries[edges] = (current, by_size)
-            by_size[key] = built
+                by_key = {}
+                self._entries[source] = (current, by_key)
+            by_key[key] = built
         return built
 
-    def _built(self, edges: Any, size: Size) -> Any:
-        with torch.inference_mode(False):  # what is kept must serve a later training step too
-            return self._build(edges, size)
+
+def _built(build: Callable[[], Any]) -> Any:
+    with torch.inference_mode(False):  # what is kept must serve a later training step too
+        return build()

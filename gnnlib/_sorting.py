@@ -20,6 +20,20 @@ def _check_range(nodes: Tensor, size: int, end: str) -> None:
         )
 
 
+def check_ptr(ptr: Tensor, size: int) -> None:
+    """Raise unless segments, along the last dimension, are parts of a list of ``size`` elements."""
+    if ptr.device.type != "cpu" and os.environ.get("GNNLIB_CHECK") != "1":
+        return
+    if (ptr.diff() < 0).any():
+        raise ValueError("`indptr` must not decrease")
+    bad = ptr[(ptr < 0) | (ptr > size)]
+    if bad.numel():
+        raise IndexError(
+            f"`indptr` must lie in [0, {size}], got {int(bad[0])} "
+            "(does it belong to another `src`, or another `dim`?)"
+        )
+
+
 def check_index(index: Tensor, size: int) -> None:
     """Raise IndexError unless groups lie in ``[0, size)``."""
     if size < 0:
@@ -93,6 +107,28 @@ def _index_to_ptr_reference(index: Tensor, size: int) -> Tensor:
     return torch.searchsorted(index, torch.arange(size + 1, device=index.device))
 
 
+def _fold_index_reference(index: Tensor, size: int) -> Tensor:
+    """Batches ``[B, E, M]`` of groups to one list of them, ``(b * size + group) * M + m``.
+
+    Checked first, or a bad index would land in another batch's group.
+    """
+    check_index(index, size)
+    batch = torch.arange(index.size(0), device=index.device).view(-1, 1, 1) * size
+    column = torch.arange(index.size(2), device=index.device)
+    return ((index + batch) * index.size(2) + column).flatten()
+
+
+def _fold_ptr_reference(ptr: Tensor, size: int) -> Tensor:
+    """The segments ``[B, N + 1]`` of B lists of ``size`` elements to those of one list.
+
+    What lies between the segments of two lists becomes a segment too, the last of each N + 1.
+    """
+    check_ptr(ptr, size)
+    shifted = ptr + torch.arange(ptr.size(0), device=ptr.device).unsqueeze(-1) * size
+    end = shifted.new_full((1,), ptr.size(0) * size)
+    return torch.cat([shifted.flatten(), end])
+
+
 def _grouped_fake(edges: Tensor, num_edges: int, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
     return edges.new_empty(num_rows + 1), edges.new_empty(num_edges), edges.new_empty(num_edges)
 
@@ -116,4 +152,10 @@ group_index = register(
 )
 index_to_ptr = register(
     "index_to_ptr", _index_to_ptr_reference, lambda index, size: index.new_empty(size + 1)
+)
+fold_index = register(
+    "fold_index", _fold_index_reference, lambda index, size: index.new_empty(index.numel())
+)
+fold_ptr = register(
+    "fold_ptr", _fold_ptr_reference, lambda ptr, size: ptr.new_empty(ptr.numel() + 1)
 )

@@ -9,7 +9,7 @@ from torch.utils._pytree import register_pytree_node
 from torch_geometric import EdgeIndex
 
 from gnnlib import _sorting
-from gnnlib._cache import AdjacencyCache, Size, pair, version
+from gnnlib._cache import Size, TensorCache, pair, version
 
 
 class Adjacency:
@@ -90,7 +90,8 @@ class Adjacency:
             return edges._checked(size)
         if torch.compiler.is_compiling():
             return _build(edges, size)
-        found: Adjacency = _cache.find(edges, size)
+        key = None if size is None else pair(size)
+        found: Adjacency = _cache.find(edges, key, lambda: _build(edges, size))
         return found
 
     def _checked(self, size: Size) -> "Adjacency":
@@ -262,7 +263,7 @@ def _build(edges: Any, size: Size) -> Adjacency:
     )
 
 
-_cache = AdjacencyCache(_build)
+_cache = TensorCache()
 
 
 def _flatten_adjacency(adj: Adjacency) -> tuple[list[Any], int]:

@@ -9,25 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnnlib import _sorting
 from gnnlib._library import kernels, register
 from gnnlib.ops._reduce import MEAN, SUM, accumulated_in, scattered, targets
 
 
-def check_ptr(ptr: Tensor, size: int) -> None:
-    """Raise unless the segments are parts of a list of ``size`` elements."""
-    if (ptr.diff() < 0).any():
-        raise ValueError("`indptr` must not decrease")
-    bad = ptr[(ptr < 0) | (ptr > size)]
-    if bad.numel():
-        raise IndexError(
-            f"`indptr` must lie in [0, {size}], got {int(bad[0])} "
-            "(does it belong to another `src`, or another `dim`?)"
-        )
-
-
 def _elements(ptr: Tensor, perm: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
     """The segment and the position of every element that is in one."""
-    check_ptr(ptr, size)
+    _sorting.check_ptr(ptr, size)
     row, place = targets(ptr, None)
     return row, place if perm is None else perm[place]
 
