@@ -44,6 +44,17 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
   m.def(
       "edge_relu_grad(Tensor grad, Tensor x, Tensor edge, Tensor t_rowptr, Tensor t_col, Tensor? "
       "t_perm, Tensor? gate, bool need_edge, bool need_gate) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "gather_softmax(Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor? t_rowptr, Tensor? "
+      "t_col, Tensor? t_perm, Tensor? weight, Tensor? gate, Tensor t, bool semi_grad) -> (Tensor, "
+      "Tensor, Tensor)");
+  m.def(
+      "softmax_grad(Tensor grad, Tensor out, Tensor top, Tensor total, Tensor x, Tensor t_rowptr, "
+      "Tensor t_col, Tensor? t_perm, Tensor? weight, Tensor? gate, Tensor t, bool semi_grad, bool "
+      "need_t) -> (Tensor, Tensor)");
+  m.def(
+      "softmax_dot(Tensor grad, Tensor out, Tensor top, Tensor total, Tensor x, Tensor rowptr, "
+      "Tensor col, Tensor? perm, Tensor weight, Tensor? gate, Tensor t, bool semi_grad) -> Tensor");
 }
 
 // Importing the module runs the static registrations above; there is nothing else in it.
