@@ -4,7 +4,9 @@ from gnnlib import datasets as datasets
 from gnnlib import layers as layers
 from gnnlib import models as models
 from gnnlib import ops as ops
+from gnnlib.accelerate import accelerate as accelerate
 from gnnlib.adjacency import Adjacency as Adjacency
 from gnnlib.edges import Edges as Edges
+from gnnlib.report import report as report
 
 __version__ = "0.1.0"

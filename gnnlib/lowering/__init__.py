@@ -1,0 +1,21 @@
+"""How convs run on our kernels: one table from conv class to a function of ``(conv, x, edges)``.
+
+:func:`run` is the innermost call of every wrapper, and :func:`gnnlib.accelerate` the same table
+applied to a model. A conv in the table runs as node-level projections around kernels that gather
+and reduce at once; any other takes the general path, PyG's own ``forward`` on the edges that the
+gates leave. Both give an absent edge the same meaning: it is not there.
+
+In here edges always point the way messages go, from source to target, whatever the conv's ``flow``.
+"""
+
+from gnnlib.lowering._aggregate import aggregate as aggregate
+from gnnlib.lowering._propagation import gcn_aggregate as gcn_aggregate
+from gnnlib.lowering._row import Features as Features
+from gnnlib.lowering._run import message_edges as message_edges
+from gnnlib.lowering._run import run as run
+from gnnlib.lowering._run import serves as serves
+from gnnlib.lowering._table import class_of as class_of
+from gnnlib.lowering._table import lowering_of as lowering_of
+from gnnlib.lowering._table import row_of as row_of
+from gnnlib.lowering._table import watched as watched
+from gnnlib.lowering._table import why_not as why_not

@@ -1,0 +1,125 @@
+"""Principal neighbourhood aggregation, without a message and without a scaled copy."""
+
+from typing import Any
+
+import torch
+import torch_geometric.nn as pyg
+from torch import Tensor
+from torch.nn.functional import linear
+from torch_geometric.nn import aggr
+
+from gnnlib.edges import Edges
+from gnnlib.lowering._aggregate import degrees
+from gnnlib.lowering._aggregation import (
+    aggregate_each,
+    degree_scales,
+    kernels_of,
+    why_not_aggregation,
+)
+from gnnlib.lowering._linear import is_plain
+from gnnlib.lowering._row import Features, Row, one_side
+
+# How each statistic of c + b_j follows from that of b_j, for a c of the target's own.
+_SHIFTED = (
+    aggr.MeanAggregation,
+    aggr.MinAggregation,
+    aggr.MaxAggregation,
+    aggr.SoftmaxAggregation,
+)
+_UNCHANGED = (aggr.VarAggregation, aggr.StdAggregation)
+
+
+def _pna(conv: Any, x: Features, edges: Edges) -> Tensor:
+    r"""The pre-transform of one layer is a sum of two, of the target and of the source,
+
+    .. math::
+        W [x_i ; x_j] + b = c_i + b_j,
+
+    so that statistics are needed of :math:`b_j` only. Scalers multiply rows and the first layer of
+    the post-transform columns, so that each scaler multiplies what is left of the columns.
+    """
+    x = one_side(conv, x)
+    scaler, towers, width = conv.aggr_module, conv.towers, conv.F_in
+    weight = torch.stack([nn[0].weight for nn in conv.pre_nns])
+    bias = torch.stack([nn[0].bias for nn in conv.pre_nns])
+    own = _by_tower(conv, x, weight[..., :width], bias)
+    sent = _by_tower(conv, x, weight[..., width:], None)
+    found = _shifted(_parts(scaler), own, sent, edges)
+
+    weight = torch.stack([nn[0].weight for nn in conv.post_nns])
+    bias = torch.stack([nn[0].bias for nn in conv.post_nns])
+    out = _by_tower(conv, x, weight[..., :width], bias).view(-1, towers, conv.F_out)
+    shape = (towers, -1, len(scaler.scaler), len(found), width)
+    split = weight[..., width:].reshape(shape)
+    mixed = None
+    for k, statistic in enumerate(found):
+        columns = split[:, :, :, k].permute(0, 3, 2, 1).flatten(2)
+        rows = statistic.view(-1, towers, width).transpose(0, 1)
+        mixed = rows @ columns if mixed is None else torch.baddbmm(mixed, rows, columns)
+    assert mixed is not None
+    of_scaler = mixed.transpose(0, 1).chunk(len(scaler.scaler), dim=-1)
+    for part, scale in zip(of_scaler, degree_scales(scaler, edges, x), strict=True):
+        out = out + part * scale.view(-1, 1, 1)
+    outs = []
+    for nn, tower in zip(conv.post_nns, out.unbind(1), strict=True):
+        for layer in list(nn)[1:]:
+            tower = layer(tower)
+        outs.append(tower)
+    transformed: Tensor = conv.lin(torch.cat(outs, dim=1))
+    return transformed
+
+
+def _by_tower(conv: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Each tower's linear map ``[T, G, F]`` of its own features or of all: ``[N, T * G]``."""
+    if not conv.divide_input:
+        return linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten())
+    rows = x.view(-1, conv.towers, conv.F_in).transpose(0, 1)
+    out = (rows @ weight.transpose(1, 2)).transpose(0, 1)
+    return (out if bias is None else out + bias).flatten(1)
+
+
+def _shifted(parts: list[Any], own: Tensor, sent: Tensor, edges: Edges) -> list[Tensor]:
+    """What each aggregation makes of the messages ``own_i + sent_j``."""
+    count = degrees(edges, sent.dtype).unsqueeze(-1)
+    shift = own * (count > 0)  # who hears nobody has 0 for every statistic
+    found = []
+    for part, statistic in zip(parts, aggregate_each(parts, sent, edges), strict=True):
+        kind = type(part)
+        if kind is aggr.SumAggregation:
+            statistic = torch.addcmul(statistic, own, count)
+        elif kind in _SHIFTED:
+            statistic = statistic + shift
+        found.append(statistic)
+    return found
+
+
+def _parts(scaler: Any) -> list[Any]:
+    inner = scaler.aggr
+    return list(inner.aggrs) if type(inner) is aggr.MultiAggregation else [inner]
+
+
+def _why_not(conv: Any) -> str | None:
+    scaler = conv.aggr_module
+    if type(scaler) is not aggr.DegreeScalerAggregation:
+        return f"{type(scaler).__name__} for its DegreeScalerAggregation"
+    if conv.edge_dim is not None:
+        return f"edge_dim={conv.edge_dim}"
+    if any(len(nn) > 1 for nn in conv.pre_nns):
+        return f"pre_layers={len(conv.pre_nns[0]) // 2 + 1}: fused with one"
+    if not all(is_plain(nn[0]) for nns in (conv.pre_nns, conv.post_nns) for nn in nns):
+        return "one of its first layers is no plain linear map"
+    if getattr(scaler.aggr, "mode", "cat") != "cat":
+        return f"mode={scaler.aggr.mode!r}"
+    kinds = (aggr.SumAggregation, *_SHIFTED, *_UNCHANGED)
+    other = [part for part in _parts(scaler) if type(part) not in kinds]
+    if other:
+        return f"no fused form of {type(other[0]).__name__} of messages with two ends"
+    return why_not_aggregation(scaler)
+
+
+def _how(conv: Any) -> str:
+    return kernels_of(conv.aggr_module)
+
+
+# A gate multiplies a whole message, of which only the source's part travels here.
+ROWS = {pyg.PNAConv: Row(_pna, _how, _why_not, gates=False)}

@@ -1,0 +1,72 @@
+"""The one table from conv class to how it runs on our kernels."""
+
+from typing import Any
+
+from torch import nn
+
+from gnnlib.lowering import _attention, _convolution, _pna, _spectral
+from gnnlib.lowering._linear import hooked
+from gnnlib.lowering._row import Lowering, Row
+
+TABLE: dict[type, Row] = {
+    **_convolution.ROWS,
+    **_spectral.ROWS,
+    **_attention.ROWS,
+    **_pna.ROWS,
+}
+
+# Dictionaries of PyG's own hooks, and the parts of a conv that a user may replace on an instance.
+_MESSAGE_HOOKS = tuple(
+    f"_{what}_forward{when}_hooks"
+    for what in ("propagate", "message", "aggregate", "message_and_aggregate", "edge_update")
+    for when in ("", "_pre")
+)
+_PARTS = frozenset({"message", "aggregate", "update", "message_and_aggregate", "edge_update"})
+
+
+def class_of(conv: nn.Module) -> type:
+    """A conv's class as its author wrote it, accelerated or not."""
+    written: type = getattr(type(conv), "_written_class", type(conv))
+    return written
+
+
+def row_of(conv: nn.Module) -> Row | None:
+    """The table's row for a conv, whatever its options; ``None`` if it has none."""
+    return TABLE.get(class_of(conv))
+
+
+def why_not(conv: nn.Module) -> str | None:
+    """What about a conv, its class and options, has no fused form; ``None`` if nothing."""
+    row = row_of(conv)
+    if row is None:
+        of = next((known.__name__ for known in TABLE if isinstance(conv, known)), None)
+        return f"a subclass of {of}, which may compute something else" if of else "no fused form"
+    known: Any = conv
+    if getattr(known, "cached", False):
+        return "cached=True: it keeps a graph of its own"
+    if known.node_dim not in (-2, 0):
+        return f"node_dim={known.node_dim}"
+    if known.decomposed_layers != 1:
+        return f"decomposed_layers={known.decomposed_layers}"
+    return row.why_not(conv)
+
+
+def watched(conv: Any) -> str | None:
+    """What makes a conv need its messages at present; ``None`` if nothing."""
+    if conv.explain:
+        return "it is being explained"
+    for name in _MESSAGE_HOOKS:
+        if getattr(conv, name):
+            return f"a hook: {name.strip('_').removesuffix('s')}"
+    if conv.aggr_module is not None and hooked(conv.aggr_module):
+        return "a hook on its aggregation"
+    replaced = _PARTS & vars(conv).keys()
+    return f"its {min(replaced)} was replaced" if replaced else None
+
+
+def lowering_of(conv: nn.Module) -> Lowering | None:
+    """The table's function for a conv, or ``None`` if it has to take the general path."""
+    row = row_of(conv)
+    if row is None or why_not(conv) or watched(conv) or hooked(conv):
+        return None
+    return row.lower
