@@ -1,50 +1,19 @@
-"""The lowering table against PyG's own forward."""
+"""The innermost call of every wrapper, lowered or not, against PyG's own forward."""
+
+import itertools
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyg_convs import CASES, NODES, WIDTH, assert_same, graph
 from torch import nn
-from torch_geometric.nn import GATConv, GCNConv, GINConv, GraphConv, SAGEConv
+from torch_geometric.nn import GATConv, GCNConv, GraphConv, SAGEConv
 
-from gnnlib import Edges
+from gnnlib import Edges, accelerate
 from gnnlib.lowering import lowering_of, message_edges, run
 
-
-def mlp(width):
-    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, width))
-
-
-CONVS = {
-    "gcn": lambda o, **k: GCNConv(6, o, **k),
-    "gcn-improved": lambda o, **k: GCNConv(6, o, improved=True, **k),
-    "gcn-no-loops": lambda o, **k: GCNConv(6, o, add_self_loops=False, **k),
-    "gcn-raw": lambda o, **k: GCNConv(6, o, normalize=False, bias=False, **k),
-    "gin": lambda o, **k: GINConv(mlp(o), **k),
-    "gin-eps": lambda o, **k: GINConv(mlp(o), eps=0.5, train_eps=True, **k),
-    "gin-max": lambda o, **k: GINConv(mlp(o), aggr="max", **k),
-    "sage-project": lambda o, **k: SAGEConv(6, o, project=True, normalize=True, **k),
-    "sage-rootless": lambda o, **k: SAGEConv(6, o, root_weight=False, bias=False, **k),
-    **{
-        f"sage-{aggr}": lambda o, aggr=aggr, **k: SAGEConv(6, o, aggr=aggr, **k)
-        for aggr in ("sum", "add", "mean", "min", "max")
-    },
-    **{
-        f"graph-{aggr}": lambda o, aggr=aggr, **k: GraphConv(6, o, aggr=aggr, **k)
-        for aggr in ("add", "mean", "min", "max")
-    },
-}
-WEIGHTED = [name for name in CONVS if name.startswith(("gcn", "graph"))]
 FLOWS = ("source_to_target", "target_to_source")
-
-
-def graph(seed, loops=True):
-    g = torch.Generator().manual_seed(seed)
-    edge_index = torch.randint(9, (2, 40), generator=g)
-    if not loops:
-        edge_index = edge_index[:, edge_index[0] != edge_index[1]]
-    weight = torch.rand(edge_index.size(1), generator=g)
-    return torch.randn(9, 6, generator=g), edge_index, weight, g
 
 
 def both(conv, x, edge_index, weight=None):
@@ -53,53 +22,36 @@ def both(conv, x, edge_index, weight=None):
     return run(conv, x, edges), conv(x, edge_index, *signals)
 
 
-@pytest.mark.parametrize("flow", FLOWS)
-@pytest.mark.parametrize(
-    "width", [3, 8]
-)  # narrower and wider than the input: projected first, last
-@pytest.mark.parametrize("name", CONVS)
-def test_same_as_pyg(name, width, flow):
-    torch.manual_seed(0)
-    conv = CONVS[name](width, flow=flow)
-    assert lowering_of(conv) is not None
-    for loops in (True, False):
-        x, edge_index, weight, _ = graph(1, loops)
-        for signal in (None, weight) if name in WEIGHTED else (None,):
-            x = x.clone().requires_grad_()
-            ours, theirs = both(conv, x, edge_index, signal)
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-            probe = torch.randn_like(ours)
-            parameters = [x, *conv.parameters()]
-            mine = torch.autograd.grad((ours * probe).sum(), parameters)
-            reference = torch.autograd.grad((theirs * probe).sum(), parameters)
-            torch.testing.assert_close(mine, reference, rtol=1e-3, atol=1e-4)
-
-
-@settings(max_examples=20, deadline=None, derandomize=True)
-@given(st.sampled_from(sorted(CONVS)), st.integers(0, 999))
-def test_gated_is_pyg_on_open_edges(name, seed):
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.sampled_from(sorted(CASES)), st.sampled_from(FLOWS), st.integers(0, 999))
+def test_gated_is_pyg_on_open_edges(name, flow, seed):
+    case, edge_index = CASES[name], graph("any", seed)
     torch.manual_seed(seed)
-    conv = CONVS[name](5)
-    x, edge_index, weight, g = graph(seed)
-    broadcast, listen = (torch.rand(2, 9, generator=g) < 0.6).float()
-    keep = (broadcast[edge_index[0]] * listen[edge_index[1]]).bool()
-    for signal in (None, weight) if name in WEIGHTED else (None,):
-        edges = Edges.of(edge_index, signal, size=9).masked(broadcast, listen)
-        signals = () if signal is None else (signal[keep],)
-        expected = conv(x, edge_index[:, keep], *signals)
-        torch.testing.assert_close(run(conv, x, edges), expected, rtol=1e-4, atol=1e-5)
+    conv = case.make(5, flow=flow).double()
+    x = torch.randn(NODES, WIDTH, dtype=torch.float64, requires_grad=True)
+    broadcast, listen = (torch.rand(2, NODES) < 0.6).double()
+    broadcast[0], listen[1] = 0, 0
+    src, dst = edge_index if flow == FLOWS[0] else edge_index.flip(0)
+    keep = (broadcast[src] * listen[dst]).bool()
+    weights = (None, torch.rand(50, dtype=torch.float64)) if case.weight else (None,)
+    for weight, width in itertools.product(weights, case.attr):
+        attr = None if width is None else torch.randn(50, width, dtype=torch.float64)
+        signals = {"edge_weight": weight, "edge_attr": attr}
+        signals = {name: signal for name, signal in signals.items() if signal is not None}
+        edges = message_edges(conv, Edges.of(edge_index, weight, attr, size=NODES))
+        edges = edges.masked(broadcast, listen)
+        kept = {name: signal[keep] for name, signal in signals.items()}
+        assert_same(
+            gradients(run(conv, x, edges), x, conv),
+            gradients(conv(x, edge_index[:, keep], **kept), x, conv),
+            case.precision,
+        )
 
 
-@pytest.mark.parametrize("name", [n for n in CONVS if not n.startswith("gcn")])
-def test_bipartite(name):
-    conv = CONVS[name](4)
-    x_src, x_dst = torch.randn(5, 6), torch.randn(3, 6)
-    edge_index = torch.stack([torch.randint(5, (12,)), torch.randint(3, (12,))])
-    edges = Edges.of(edge_index, size=(5, 3))
-    ours, theirs = run(conv, (x_src, x_dst), edges), conv((x_src, x_dst), edge_index)
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-    with_none = conv((x_src, None), edge_index, size=(5, 3))
-    torch.testing.assert_close(run(conv, (x_src, None), edges), with_none, rtol=1e-4, atol=1e-5)
+def gradients(out, x, conv):
+    probe = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).sin().view_as(out)
+    leaves = [x, *conv.parameters()]
+    return [out, *torch.autograd.grad((out * probe).sum(), leaves, allow_unused=True)]
 
 
 def test_gcn_refuses_bipartite():
@@ -110,8 +62,8 @@ def test_gcn_refuses_bipartite():
 
 def test_lazy_sizes():
     for conv in (GCNConv(-1, 3), SAGEConv(-1, 3), GraphConv(-1, 3)):
-        x, edge_index, _, _ = graph(0)
-        out = run(conv, x, Edges.of(edge_index, size=9))
+        x, edge_index = torch.randn(NODES, 6), graph("any")
+        out = run(conv, x, Edges.of(edge_index, size=NODES))
         torch.testing.assert_close(out, conv(x, edge_index), rtol=1e-4, atol=1e-5)
 
 
@@ -120,7 +72,7 @@ def test_hooks_explanations_and_subclasses_keep_pygs_own_path():
         def message(self, x_j):
             return 2 * x_j
 
-    x, edge_index, _, _ = graph(0)
+    x, edge_index = torch.randn(NODES, 6), graph("any")
     seen = []
     for conv in (SAGEConv(6, 3), SAGEConv(6, 3), SAGEConv(6, 3), Louder(6, 3), GCNConv(6, 3)):
         if isinstance(conv, GCNConv):
@@ -139,9 +91,9 @@ def test_hooks_explanations_and_subclasses_keep_pygs_own_path():
 
 def test_hooks_are_removed_even_when_the_conv_fails():
     conv = GATConv(6, 3)
-    edges = Edges.of(torch.tensor([[0], [1]]), size=9).masked(broadcast=torch.ones(9))
+    edges = Edges.of(torch.tensor([[0], [1]]), size=NODES).masked(broadcast=torch.ones(NODES))
     with pytest.raises(RuntimeError):
-        run(conv, torch.randn(9, 5), edges)
+        run(conv, torch.randn(NODES, 5), edges)
     assert not conv._message_forward_hooks
     assert not conv._propagate_forward_pre_hooks
 
@@ -155,9 +107,9 @@ def test_any_module_runs_on_a_graph():
         def forward(self, x, edge_index):
             return self.conv(x, edge_index).relu()
 
-    x, edge_index, _, _ = graph(0)
+    x, edge_index = torch.randn(NODES, 6), graph("any")
     net = Net()
-    out = run(net, x, Edges.of(edge_index, size=9))
+    out = run(net, x, Edges.of(edge_index, size=NODES))
     torch.testing.assert_close(out, net(x, edge_index))
 
 
@@ -174,7 +126,7 @@ def test_any_linear_may_stand_in():
         def forward(self, x):
             return super().forward(x) + 100
 
-    x, edge_index, _, _ = graph(0)
+    x, edge_index = torch.randn(NODES, 6), graph("any")
     for lin in (nn.Linear(6, 3), Louder(6, 3)):
         conv = SAGEConv(6, 3)
         conv.lin_l = lin
@@ -185,6 +137,24 @@ def test_any_linear_may_stand_in():
 def test_explaining_behind_gates_is_refused():
     conv = SAGEConv(6, 3)
     conv.explain = True
-    x, edge_index, _, _ = graph(0)
+    x, edge_index = torch.randn(NODES, 6), graph("any")
     with pytest.raises(ValueError, match="explain"):
-        run(conv, x, Edges.of(edge_index, size=9).masked(broadcast=torch.ones(9)))
+        run(conv, x, Edges.of(edge_index, size=NODES).masked(broadcast=torch.ones(NODES)))
+
+
+@pytest.mark.parametrize("aggr", ["mean", "max", "std"])
+def test_a_gcn_that_does_not_sum_keeps_pygs_own_path(aggr):
+    conv, x, edge_index = GCNConv(6, 3, aggr=aggr), torch.randn(NODES, 6), graph("any")
+    assert lowering_of(conv) is None
+    assert torch.equal(run(conv, x, Edges.of(edge_index, size=NODES)), conv(x, edge_index))
+
+
+def test_an_accelerated_conv_is_lowered_behind_gates_too():
+    conv, x = GATConv(6, 3, heads=2), torch.randn(NODES, 6)
+    edges = Edges.of(graph("any"), size=NODES).masked(broadcast=torch.ones(NODES))
+    fast = accelerate(conv)
+    assert lowering_of(fast) is lowering_of(conv)
+    assert torch.equal(run(fast, x, edges), run(conv, x, edges))
+    fast.register_message_forward_hook(lambda _, __, message: 2 * message)
+    assert lowering_of(fast) is None
+    assert not torch.allclose(run(fast, x, edges), run(conv, x, edges))
