@@ -54,7 +54,7 @@ sanitize-address: export GNNLIB_SANITIZE := address,undefined
 sanitize-address: export ASAN_OPTIONS := detect_leaks=0
 sanitize-address: PRELOAD = $(shell g++ -print-file-name=libasan.so) $(shell g++ -print-file-name=libubsan.so)
 sanitize-thread: export GNNLIB_SANITIZE := thread
-sanitize-thread: export TSAN_OPTIONS := halt_on_error=1
+sanitize-thread: export TSAN_OPTIONS := halt_on_error=1:ignore_noninstrumented_modules=1
 sanitize-thread: PRELOAD = $(shell g++ -print-file-name=libtsan.so)
 sanitize-address sanitize-thread: setup
 	rm -rf build/$@
@@ -62,7 +62,7 @@ sanitize-address sanitize-thread: setup
 	cp -r csrc gnnlib tests setup.py pyproject.toml README.md LICENSE build/$@
 	rm -f build/$@/gnnlib/*.so
 	cd build/$@ && ../../$(BIN)/python setup.py --quiet build_ext --inplace
-	cd build/$@ && LD_PRELOAD="$(PRELOAD)" PYTHONPATH=. setarch -R ../../$(BIN)/python -m pytest -p no:cacheprovider $(SANITIZED)
+	cd build/$@ && LD_PRELOAD="$(PRELOAD)" PYTHONPATH=. setarch -R ../../$(BIN)/python -m pytest -s -p no:cacheprovider $(SANITIZED)
 
 test-slow: setup
 	$(BIN)/pytest -m slow
