@@ -83,6 +83,21 @@ inline Csr view(const Tensor& rowptr, const OptionalTensor& col, const OptionalT
           rowptr.numel() - 1, num_edges};
 }
 
+// Segments of a list need not begin at its first element nor end at its last.
+inline void require_segments(const Csr& graph) {
+  for (int64_t row = 0; row < graph.num_rows; ++row) {
+    require(graph.rowptr[row] <= graph.rowptr[row + 1],
+            "`indptr` must not decrease, but goes from ", graph.rowptr[row], " to ",
+            graph.rowptr[row + 1], " at segment ", row);
+  }
+  for (const int64_t end : {graph.rowptr[0], graph.rowptr[graph.num_rows]}) {
+    if (end < 0 || end > graph.num_edges) {
+      throw std::out_of_range(message("`indptr` must lie in [0, ", graph.num_edges, "], got ", end,
+                                      " (does it belong to another `src`, or another `dim`?)"));
+    }
+  }
+}
+
 // Features [N, F], made contiguous.
 inline Tensor features(const Tensor& x, const char* name) {
   require(x.dim() == 2, "`", name, "` must be a matrix [N, F], got ", x.dim(), " dimension(s)");

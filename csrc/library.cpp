@@ -23,6 +23,18 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
   m.def(
       "edge_dot(Tensor x_src, Tensor x_dst, Tensor rowptr, Tensor col, Tensor? perm, Tensor? "
       "t_rowptr, Tensor? t_col, Tensor? t_perm, SymInt heads) -> Tensor");
+  m.def(
+      "edge_add(Tensor x_src, Tensor x_dst, Tensor rowptr, Tensor col, Tensor? perm, Tensor? "
+      "t_rowptr, Tensor? t_col, Tensor? t_perm) -> Tensor");
+  m.def(
+      "gather_attend(Tensor value, Tensor scores, Tensor rowptr, Tensor col, Tensor? perm, Tensor? "
+      "t_rowptr, Tensor? t_col, Tensor? t_perm, Tensor? gate) -> Tensor");
+  m.def("segment_softmax(Tensor x, Tensor ptr, Tensor? perm) -> Tensor");
+  m.def("segment_softmax_grad(Tensor out, Tensor grad, Tensor ptr, Tensor? perm) -> Tensor");
+  m.def("segment_logsumexp(Tensor x, Tensor ptr, Tensor? perm) -> Tensor");
+  m.def(
+      "segment_logsumexp_grad(Tensor grad, Tensor x, Tensor out, Tensor ptr, Tensor? perm) -> "
+      "Tensor");
   m.def("segment_reduce(Tensor x, Tensor ptr, Tensor? perm, SymInt reduce) -> Tensor");
   m.def("segment_arg(Tensor x, Tensor ptr, Tensor? perm, SymInt reduce) -> (Tensor, Tensor)");
   m.def("segment_expand(Tensor a, Tensor ptr, Tensor? perm, SymInt size) -> Tensor");

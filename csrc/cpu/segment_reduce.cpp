@@ -12,26 +12,16 @@
 namespace gnnlib {
 namespace {
 
-// Segments need not begin at the first element nor end at the last.
-Csr segments(const Tensor& ptr, const OptionalTensor& perm, int64_t size) {
+Csr segments(Tensor& ptr, const OptionalTensor& perm, int64_t size) {
+  ptr = torch::stable::contiguous(ptr);
   const Csr graph = view(ptr, perm, std::nullopt, size);
-  for (int64_t row = 0; row < graph.num_rows; ++row) {
-    require(graph.rowptr[row] <= graph.rowptr[row + 1],
-            "`indptr` must not decrease, but goes from ", graph.rowptr[row], " to ",
-            graph.rowptr[row + 1], " at segment ", row);
-  }
-  for (const int64_t end : {graph.rowptr[0], graph.rowptr[graph.num_rows]}) {
-    if (end < 0 || end > graph.num_edges) {
-      throw std::out_of_range(message("`indptr` must lie in [0, ", graph.num_edges, "], got ", end,
-                                      " (does it belong to another `src`, or another `dim`?)"));
-    }
-  }
+  require_segments(graph);
   return graph;
 }
 
 Tensor segment_reduce(Tensor x, Tensor ptr, OptionalTensor perm, int64_t reduce) {
   x = features(x, "x");
-  const Csr graph = segments(torch::stable::contiguous(ptr), perm, x.size(0));
+  const Csr graph = segments(ptr, perm, x.size(0));
   require(0 <= reduce && reduce <= 4, "`reduce` must be in [0, 4], got ", reduce);
   const Reduce how = static_cast<Reduce>(reduce);
   Tensor out = empty_like(x, {graph.num_rows, x.size(1)});
@@ -50,7 +40,7 @@ Tensor segment_reduce(Tensor x, Tensor ptr, OptionalTensor perm, int64_t reduce)
 
 std::tuple<Tensor, Tensor> segment_arg(Tensor x, Tensor ptr, OptionalTensor perm, int64_t reduce) {
   x = features(x, "x");
-  const Csr graph = segments(torch::stable::contiguous(ptr), perm, x.size(0));
+  const Csr graph = segments(ptr, perm, x.size(0));
   require(reduce == 2 || reduce == 3, "`reduce` must be 2 (min) or 3 (max), got ", reduce);
   const Reduce how = static_cast<Reduce>(reduce);
   Tensor out = empty_like(x, {graph.num_rows, x.size(1)});
@@ -83,7 +73,7 @@ void expand_rows(const Csr& graph, const char* from, int64_t bytes, char* to) {
 
 Tensor segment_expand(Tensor a, Tensor ptr, OptionalTensor perm, int64_t size) {
   a = features(a, "a");
-  const Csr graph = segments(torch::stable::contiguous(ptr), perm, size);
+  const Csr graph = segments(ptr, perm, size);
   require(a.size(0) == graph.num_rows, "`src` must have a row per segment, ", graph.num_rows,
           ", got ", a.size(0));
   Tensor out = empty_like(a, {size, a.size(1)});

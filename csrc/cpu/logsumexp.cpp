@@ -1,0 +1,138 @@
+// Of every segment of rows of x, column by column:
+//   logsumexp      out[i] = log sum exp(x), its largest value subtracted first
+//   logsumexp_grad out[e] = grad[i] * exp(x[e] - total[i]), where total is the logsumexp; 0 for
+//   rows
+//                  that are in no segment, or in one of -inf alone
+#ifndef GNNLIB_ISA
+
+#include "dispatch.h"
+#include "segments.h"
+
+#define GNNLIB_KERNEL "logsumexp.cpp"
+#include "foreach_isa.h"
+
+namespace gnnlib {
+namespace {
+
+Tensor segment_logsumexp(Tensor x, Tensor ptr, OptionalTensor perm) {
+  const Segments segments(x, ptr, perm);
+  Tensor out = empty_like(x, {segments.graph.num_rows, x.size(1)});
+  dispatch_floating(x.scalar_type(), [&](auto tag) {
+    GNNLIB_BEST(segment_logsumexp<decltype(tag)>)(segments.graph, segments.x, out);
+  });
+  return out;
+}
+
+Tensor segment_logsumexp_grad(Tensor grad, Tensor x, Tensor total, Tensor ptr,
+                              OptionalTensor perm) {
+  const Segments segments(x, ptr, perm);
+  grad = segments.per_segment(grad, "grad");
+  total = segments.per_segment(total, "total");
+  Tensor out = segments.each_row();
+  dispatch_floating(x.scalar_type(), [&](auto tag) {
+    GNNLIB_BEST(segment_logsumexp_grad<decltype(tag)>)
+    (segments.graph, grad, segments.x, total, out);
+  });
+  return out;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
+  m.impl("segment_logsumexp", TORCH_BOX(&segment_logsumexp));
+  m.impl("segment_logsumexp_grad", TORCH_BOX(&segment_logsumexp_grad));
+}
+
+}  // namespace gnnlib
+
+#else  // once for every instruction set
+
+#include "columns.h"
+#include "exp.h"
+#include "exponentials.h"
+#include "measure.h"
+
+namespace gnnlib::GNNLIB_ISA {
+
+template <typename scalar_t>
+struct LogSumExp : Exponentials<scalar_t> {
+  using typename Exponentials<scalar_t>::acc_t;
+
+  void write(const Block<acc_t>& b, const Statistics<acc_t>& known) const {
+    constexpr acc_t infinity = std::numeric_limits<acc_t>::infinity();
+    for (int64_t k = 0; k < b.columns.count; ++k) {
+      const acc_t top = known.first[k];
+      // Of an infinite top the sum says nothing.
+      const acc_t total =
+          top == infinity || top == -infinity ? top : top + std::log(known.second[k]);
+      this->out[b.row * this->width + b.f + k] = static_cast<scalar_t>(total);
+    }
+  }
+
+  void again(const Block<acc_t>& b, const Statistics<acc_t>& known) const {
+    if (b.begin == this->graph.rowptr[b.row]) write(b, known);
+  }
+};
+
+template <typename scalar_t>
+struct LogSumExpGrad {
+  using acc_t = typename AccumulateIn<scalar_t>::type;
+
+  Csr graph;
+  int64_t width;
+  const scalar_t* grad;
+  const scalar_t* x;
+  const scalar_t* total;
+  scalar_t* out;
+
+  void write(const Block<acc_t>& b) const {
+    constexpr acc_t infinity = std::numeric_limits<acc_t>::infinity();
+    Statistics<acc_t> of;
+    const int64_t at = b.row * width + b.f;
+    for (int64_t k = 0; k < b.columns.count; ++k) {
+      const acc_t value = static_cast<acc_t>(total[at + k]);
+      of.first[k] = value == -infinity ? infinity : value;  // a segment that is not there
+      of.second[k] = static_cast<acc_t>(grad[at + k]);
+    }
+    b.columns.spread(of.first);
+    b.columns.spread(of.second);
+    acc_t* const run = scratch<acc_t>(b.lanes());
+    read_rows(graph, x, width, b.f, b.columns.count, b.begin, b.end, run);
+    b.columns.each(b.lanes(), [&](int64_t i, int64_t k) {
+      const native<acc_t> share =
+          exp_of_register<acc_t>(load_register(run + i) - load_register(of.first + k));
+      store_register(run + i, share * load_register(of.second + k));
+    });
+    write_rows(graph, run, width, b.f, b.columns.count, b.begin, b.end, out);
+  }
+};
+
+template <typename scalar_t>
+void segment_logsumexp(const Csr& graph, const Tensor& x, Tensor& out) {
+  measure_and_write(LogSumExp<scalar_t>{
+      {graph, x.size(1), x.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>()}});
+}
+
+template <typename scalar_t>
+void segment_logsumexp_grad(const Csr& graph, const Tensor& grad, const Tensor& x,
+                            const Tensor& total, Tensor& out) {
+  const LogSumExpGrad<scalar_t> op{graph,
+                                   x.size(1),
+                                   grad.const_data_ptr<scalar_t>(),
+                                   x.const_data_ptr<scalar_t>(),
+                                   total.const_data_ptr<scalar_t>(),
+                                   out.mutable_data_ptr<scalar_t>()};
+  using T = typename LogSumExpGrad<scalar_t>::acc_t;
+  const auto range = [&](int64_t row, int64_t begin, int64_t end) {
+    for (int64_t f = 0; f < op.width; f += kColumns) {
+      op.write(Block<T>{Columns<T>(std::min(kColumns, op.width - f)), row, begin, end, f});
+    }
+  };
+  const Schedule schedule(graph, op.width);
+  schedule.run(range,
+               [&](int64_t row, int64_t begin, int64_t end, int64_t) { range(row, begin, end); });
+}
+
+}  // namespace gnnlib::GNNLIB_ISA
+
+#endif

@@ -1,0 +1,134 @@
+// Of every segment of rows of x, column by column:
+//   softmax      out[e] = exp(x[e]) / sum exp(x), its largest value subtracted first
+//   softmax_grad out[e] = a[e] * (grad[e] - sum a * grad), where a is the softmax
+// Rows that are in no segment get 0.
+#ifndef GNNLIB_ISA
+
+#include "dispatch.h"
+#include "segments.h"
+
+#define GNNLIB_KERNEL "softmax.cpp"
+#include "foreach_isa.h"
+
+namespace gnnlib {
+namespace {
+
+Tensor segment_softmax(Tensor x, Tensor ptr, OptionalTensor perm) {
+  const Segments segments(x, ptr, perm);
+  Tensor out = segments.each_row();
+  dispatch_floating(x.scalar_type(), [&](auto tag) {
+    GNNLIB_BEST(segment_softmax<decltype(tag)>)(segments.graph, segments.x, out);
+  });
+  return out;
+}
+
+Tensor segment_softmax_grad(Tensor a, Tensor grad, Tensor ptr, OptionalTensor perm) {
+  const Segments segments(a, ptr, perm);
+  grad = matching(features(grad, "grad"), "grad", segments.x, a.numel(), "row and column");
+  Tensor out = segments.each_row();
+  dispatch_floating(a.scalar_type(), [&](auto tag) {
+    GNNLIB_BEST(segment_softmax_grad<decltype(tag)>)(segments.graph, segments.x, grad, out);
+  });
+  return out;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
+  m.impl("segment_softmax", TORCH_BOX(&segment_softmax));
+  m.impl("segment_softmax_grad", TORCH_BOX(&segment_softmax_grad));
+}
+
+}  // namespace gnnlib
+
+#else  // once for every instruction set
+
+#include "columns.h"
+#include "exp.h"
+#include "exponentials.h"
+#include "measure.h"
+
+namespace gnnlib::GNNLIB_ISA {
+
+template <typename scalar_t>
+struct Softmax : Exponentials<scalar_t> {
+  using typename Exponentials<scalar_t>::acc_t;
+
+  void write(const Block<acc_t>& b, const Statistics<acc_t>& known) const {
+    acc_t* const run = scratch<acc_t>(b.lanes());
+    b.columns.each(b.lanes(), [&](int64_t i, int64_t k) {
+      store_register(run + i, load_register(run + i) / load_register(known.second + k));
+    });
+    write_rows(this->graph, run, this->width, b.f, b.columns.count, b.begin, b.end, this->out);
+  }
+
+  void again(const Block<acc_t>& b, const Statistics<acc_t>& known) const {
+    exponentiate(b.columns, this->read(b), b.lanes(), known.first);
+    write(b, known);
+  }
+};
+
+template <typename scalar_t>
+struct SoftmaxGrad {
+  using acc_t = typename AccumulateIn<scalar_t>::type;
+
+  Csr graph;
+  int64_t width;
+  const scalar_t* a;
+  const scalar_t* grad;
+  scalar_t* out;
+
+  void read(const Block<acc_t>& b, acc_t*& share, acc_t*& heard) const {
+    share = scratch<acc_t>(b.lanes(), 0);
+    heard = scratch<acc_t>(b.lanes(), 1);
+    const int64_t count = b.columns.count, values = (b.end - b.begin) * count;
+    read_rows(graph, a, width, b.f, count, b.begin, b.end, share);
+    read_rows(graph, grad, width, b.f, count, b.begin, b.end, heard);
+    std::fill(share + values, share + b.lanes(), acc_t(0));
+    std::fill(heard + values, heard + b.lanes(), acc_t(0));
+  }
+
+  void measure(const Block<acc_t>& b, Statistics<acc_t>& to) const {
+    acc_t *share, *heard;
+    read(b, share, heard);
+    b.columns.template fold<Reduce::Sum>(b.lanes(), to.first, [&](int64_t i) {
+      return load_register(share + i) * load_register(heard + i);
+    });
+    std::fill_n(to.second, b.columns.count, acc_t(0));
+  }
+
+  void combine(acc_t& sum, acc_t&, acc_t piece, acc_t) const { sum += piece; }
+
+  void write(const Block<acc_t>& b, const Statistics<acc_t>& known) const {
+    acc_t* const share = scratch<acc_t>(b.lanes(), 0);
+    const acc_t* const heard = scratch<acc_t>(b.lanes(), 1);
+    b.columns.each(b.lanes(), [&](int64_t i, int64_t k) {
+      const native<acc_t> mean = load_register(known.first + k);
+      store_register(share + i, load_register(share + i) * (load_register(heard + i) - mean));
+    });
+    write_rows(graph, share, width, b.f, b.columns.count, b.begin, b.end, out);
+  }
+
+  void again(const Block<acc_t>& b, const Statistics<acc_t>& known) const {
+    acc_t *share, *heard;
+    read(b, share, heard);
+    write(b, known);
+  }
+};
+
+template <typename scalar_t>
+void segment_softmax(const Csr& graph, const Tensor& x, Tensor& out) {
+  measure_and_write(Softmax<scalar_t>{
+      {graph, x.size(1), x.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>()}});
+}
+
+template <typename scalar_t>
+void segment_softmax_grad(const Csr& graph, const Tensor& a, const Tensor& grad, Tensor& out) {
+  measure_and_write(SoftmaxGrad<scalar_t>{graph, a.size(1), a.const_data_ptr<scalar_t>(),
+                                          grad.const_data_ptr<scalar_t>(),
+                                          out.mutable_data_ptr<scalar_t>()});
+}
+
+}  // namespace gnnlib::GNNLIB_ISA
+
+#endif
