@@ -1,6 +1,7 @@
 // Groups in any order: out[i] = reduce over e with index[e] == i of x[e], without sorting them: the
-// fast way for narrow rows. Each thread owns a range of groups and looks through the whole index
-// for them, so every group takes its elements in their order, however many threads there are.
+// fast way for narrow rows. Where a group has several elements on average the list is cut into
+// pieces, reduced apart and then merged in order; how many is for the shape to say, not the
+// threads.
 #ifndef GNNLIB_ISA
 
 #include "dispatch.h"
@@ -10,8 +11,18 @@ namespace gnnlib {
 
 struct Groups {
   const int64_t* index;
-  int64_t num_elements, num_groups, width;
+  int64_t num_elements, num_groups, width, num_pieces;
+
+  // Calls piece(k, begin, end) for every piece of the list.
+  template <typename F>
+  void for_each_piece(const F& piece) const {
+    parallel_chunks(num_pieces, true, [&](int64_t k) {
+      piece(k, num_elements * k / num_pieces, num_elements * (k + 1) / num_pieces);
+    });
+  }
 };
+
+constexpr int64_t kMaxPieces = 8;
 
 }  // namespace gnnlib
 
@@ -28,7 +39,9 @@ Groups groups(const Tensor& x, const Tensor& index, int64_t size) {
   require(size >= 0, "`dim_size` must not be negative, got ", size);
   const int64_t* group = index.const_data_ptr<int64_t>();
   require_in_range(group, index.numel(), size);
-  return {group, index.numel(), size, x.size(1)};
+  // Each piece has a result of its own to fill and to merge.
+  const int64_t pieces = index.numel() / (2 * std::max<int64_t>(size, 1 << 12));
+  return {group, index.numel(), size, x.size(1), std::clamp<int64_t>(pieces, 1, kMaxPieces)};
 }
 
 Tensor scatter_reduce(Tensor x, Tensor index, int64_t size, int64_t reduce) {
@@ -83,25 +96,6 @@ STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
 
 namespace gnnlib::GNNLIB_ISA {
 
-// Reading the index takes every thread as long; more of them would gain nothing.
-constexpr int64_t kMaxParts = 8;
-
-// Calls element(e, group) for every element, with a range of groups per thread.
-template <typename F>
-void for_each_element(const Groups& groups, const F& element) {
-  const bool small = groups.num_elements * std::max<int64_t>(groups.width, 1) < (1 << 14);
-  const int64_t parts =
-      small ? 1 : std::clamp<int64_t>(torch::stable::get_num_threads(), 1, kMaxParts);
-  parallel_chunks(parts, parts > 1, [&](int64_t part) {
-    const int64_t first = groups.num_groups * part / parts;
-    const int64_t last = groups.num_groups * (part + 1) / parts;
-    for (int64_t e = 0; e < groups.num_elements; ++e) {
-      const int64_t group = groups.index[e];
-      if (group >= first && group < last) element(e, group);
-    }
-  });
-}
-
 template <typename Fold, typename scalar_t, typename acc_t>
 GNNLIB_INLINE void take_row(acc_t* to, const scalar_t* from, int64_t width) {
   int64_t f = 0;
@@ -119,32 +113,40 @@ void scatter_rows(const Groups& groups, const scalar_t* x, bool mean, scalar_t* 
   using acc_t = typename AccumulateIn<scalar_t>::type;
   using Fold = Reducer<acc_t, R>;
   const int64_t width = groups.width, size = groups.num_groups * width;
-  // Where the result's own type is too narrow to accumulate in, a wide copy is kept.
-  constexpr bool wide = !std::is_same_v<scalar_t, acc_t>;
-  const std::unique_ptr<acc_t[]> copy(wide ? new acc_t[size] : nullptr);
-  acc_t* acc;
-  if constexpr (wide) {
-    acc = copy.get();
-  } else {
-    acc = out;
-  }
-  std::fill_n(acc, size, Fold::init);
   const bool counted = mean || Fold::init != Fold::empty;
-  std::vector<int64_t> count(counted ? groups.num_groups : 0, 0);
-  for_each_element(groups, [&](int64_t e, int64_t group) {
-    if (counted) ++count[group];
-    if (e + kAhead < groups.num_elements) {
-      prefetch_row(acc + groups.index[e + kAhead] * width, width * sizeof(acc_t));
+  const std::unique_ptr<acc_t[]> acc(new acc_t[groups.num_pieces * size]);
+  std::vector<int64_t> count(counted ? groups.num_pieces * groups.num_groups : 0, 0);
+
+  groups.for_each_piece([&](int64_t piece, int64_t begin, int64_t end) {
+    acc_t* to = acc.get() + piece * size;
+    int64_t* number = count.data() + piece * groups.num_groups;
+    std::fill_n(to, size, Fold::init);
+    for (int64_t e = begin; e < end; ++e) {
+      if (e + kAhead < end) {
+        prefetch_row(to + groups.index[e + kAhead] * width, width * sizeof(acc_t));
+      }
+      take_row<Fold>(to + groups.index[e] * width, x + e * width, width);
+      if (counted) ++number[groups.index[e]];
     }
-    take_row<Fold>(acc + group * width, x + e * width, width);
   });
-  for (int64_t i = 0; counted && i < groups.num_groups; ++i) {
-    for (int64_t f = i * width; f < (i + 1) * width; ++f) {
-      if (count[i] == 0) acc[f] = Fold::empty;
-      if (mean && count[i] > 0) acc[f] = acc[f] / static_cast<acc_t>(count[i]);
+
+  parallel_ranges(groups.num_groups, width * groups.num_pieces, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      int64_t number = 0;
+      for (int64_t piece = 0; counted && piece < groups.num_pieces; ++piece) {
+        number += count[piece * groups.num_groups + i];
+      }
+      for (int64_t f = i * width; f < (i + 1) * width; ++f) {
+        acc_t value = acc[f];
+        for (int64_t piece = 1; piece < groups.num_pieces; ++piece) {
+          value = Fold::update(value, acc[piece * size + f]);
+        }
+        if (counted && number == 0) value = Fold::empty;
+        if (mean && number > 0) value = value / static_cast<acc_t>(number);
+        out[f] = static_cast<scalar_t>(value);
+      }
     }
-  }
-  if constexpr (wide) std::transform(acc, acc + size, out, [](acc_t v) { return scalar_t(v); });
+  });
 }
 
 template <typename scalar_t>
@@ -167,23 +169,47 @@ void scatter_reduce(const Groups& groups, const Tensor& x, Reduce reduce, Tensor
 
 // The first of equals wins, and the first NaN over all.
 template <typename scalar_t>
-void scatter_arg(const Groups& groups, const Tensor& x, bool least, Tensor& out, Tensor& arg) {
+bool beats(scalar_t next, scalar_t best, bool least) {
   using acc_t = typename AccumulateIn<scalar_t>::type;
-  const int64_t width = groups.width, missing = groups.num_elements;
+  const acc_t a = next, b = best;
+  return (least ? a < b : a > b) | ((a != a) & (b == b));
+}
+
+template <typename scalar_t>
+void scatter_arg(const Groups& groups, const Tensor& x, bool least, Tensor& out, Tensor& arg) {
+  const int64_t width = groups.width, size = groups.num_groups * width;
+  const int64_t missing = groups.num_elements;
   const scalar_t* from = x.const_data_ptr<scalar_t>();
   scalar_t* value = out.mutable_data_ptr<scalar_t>();
   int64_t* place = arg.mutable_data_ptr<int64_t>();
-  std::fill_n(value, groups.num_groups * width, scalar_t(0));
-  std::fill_n(place, groups.num_groups * width, missing);
-  for_each_element(groups, [&](int64_t e, int64_t group) {
-    for (int64_t f = 0; f < width; ++f) {
-      const int64_t at = group * width + f;
-      const acc_t next = from[e * width + f], best = value[at];
-      const bool beats = (least ? next < best : next > best) | ((next != next) & (best == best));
-      if (beats || place[at] == missing) {
-        value[at] = from[e * width + f];
-        place[at] = e;
+  const std::unique_ptr<int64_t[]> found(new int64_t[groups.num_pieces * size]);
+
+  groups.for_each_piece([&](int64_t piece, int64_t begin, int64_t end) {
+    int64_t* first = found.get() + piece * size;
+    std::fill_n(first, size, missing);
+    for (int64_t e = begin; e < end; ++e) {
+      int64_t* at = first + groups.index[e] * width;
+      for (int64_t f = 0; f < width; ++f) {
+        if (at[f] == missing || beats(from[e * width + f], from[at[f] * width + f], least)) {
+          at[f] = e;
+        }
       }
+    }
+  });
+
+  parallel_ranges(size, groups.num_pieces, [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t f = k % width;
+      int64_t best = found[k];
+      for (int64_t piece = 1; piece < groups.num_pieces; ++piece) {
+        const int64_t next = found[piece * size + k];
+        if (next == missing) continue;
+        if (best == missing || beats(from[next * width + f], from[best * width + f], least)) {
+          best = next;
+        }
+      }
+      place[k] = best;
+      value[k] = best == missing ? scalar_t(0) : from[best * width + f];
     }
   });
 }

@@ -1,20 +1,20 @@
 """From the index or the pointers of a call, however they broadcast, to its grouping."""
 
 from collections.abc import Callable
+from math import prod
 
 import torch
 from torch import Tensor
 
 from gnnlib import _sorting
 from gnnlib._cache import TensorCache
-from gnnlib.ops._grouping import Grouping
+from gnnlib.ops._grouping import Grouping, Shape
 
-Shape = tuple[int, ...]
 Segments = tuple[Tensor, Tensor | None]  # ptr and perm
 Build = Callable[[Tensor, int], Segments]
 
 # Rows of as many columns are reduced as they come; wider ones pay for being grouped first.
-NARROW = 4
+NARROW = 8
 
 _cache = TensorCache()
 
@@ -54,32 +54,36 @@ def by_index(
     shape: Shape, index: Tensor, dim: int, size: int | None, segments: bool = False
 ) -> Grouping:
     """Groups in any order along ``dim``; as ``segments`` even where narrow rows need none."""
-    groups, flat = _flat(shape, index, dim, size)
+    groups, index = _by_index(shape, index, dim, _needed(index, shape) if size is None else size)
     if groups.width <= NARROW and not segments:
-        groups.index = flat
+        groups.index = _listed(groups, index)
     else:
-        groups.ptr, groups.perm = _segments(index, flat, groups, _any_order)
+        groups.ptr, groups.perm = _segments(groups, index, _any_order)
     return groups
 
 
 def by_sorted_index(shape: Shape, index: Tensor, size: int | None) -> Grouping:
     """Groups in order along the last dimension of ``index``."""
-    groups, flat = _flat(shape, index, index.dim() - 1, size)
-    groups.ptr, groups.perm = _segments(index, flat, groups, _in_order)
+    if size is None:
+        size = _needed(index, shape[: index.dim()])
+    groups, index = _by_index(shape, index, index.dim() - 1, size)
+    groups.ptr, groups.perm = _segments(groups, index, _in_order)
     return groups
 
 
 def by_ptr(shape: Shape, indptr: Tensor) -> Grouping:
     """Segments along the last dimension of ``indptr``."""
-    dim = indptr.dim() - 1
+    dim, num_ptrs = indptr.dim() - 1, indptr.size(-1)
     _require(_broadcasts(indptr.shape[:dim], shape), "indptr", indptr, shape)
-    groups = Grouping(shape, dim, max(indptr.size(dim) - 1, 0), dim + 1)
-    if indptr.size(dim) == 0:
+    order, num_kept = _order(shape, indptr, dim)
+    groups = Grouping(shape, dim, max(num_ptrs - 1, 0), num_kept, order)
+    lists = _kept((*shape[:dim], num_ptrs), indptr, order, num_kept)
+    if num_ptrs == 0:
         groups.ptr = indptr.new_zeros(1)
     elif groups.batches == 1:
-        groups.ptr = indptr.reshape(-1)
+        groups.ptr = lists.reshape(-1)
     else:
-        lists = indptr.expand(*shape[:dim], -1).reshape(groups.batches, indptr.size(dim))
+        lists = lists.reshape(groups.batches, num_ptrs)
         groups.ptr, groups.has_gaps = _sorting.fold_ptr(lists, groups.length), True
     return groups
 
@@ -96,39 +100,77 @@ def _broadcasts(sizes: Shape, shape: Shape) -> bool:
     return all(a in (1, b) for a, b in zip(sizes, shape, strict=False))
 
 
-def _flat(shape: Shape, index: Tensor, dim: int, size: int | None) -> tuple[Grouping, Tensor]:
-    """A grouping still to be told its groups, and the group of every row."""
-    if size is None:
-        size = max(int(index.max()) + 1, 0) if index.numel() else 0
-    elif size < 0:
+def _needed(index: Tensor, shape: Shape) -> int:
+    """One more than the largest group; none where nothing is in one."""
+    return max(int(index.max()) + 1, 0) if index.numel() and 0 not in shape else 0
+
+
+def _by_index(shape: Shape, index: Tensor, dim: int, size: int) -> tuple[Grouping, Tensor]:
+    """A grouping still to be told its groups, and the index that tells them."""
+    if size < 0:
         raise ValueError(f"`dim_size` must not be negative, got {size}")
+    given = index
     if index.dim() == 1 and dim > 0:
         index = index.view(*[1] * dim, -1)
-    _require(index.dim() <= len(shape) and _broadcasts(index.shape, shape), "index", index, shape)
-    # Trailing dimensions along which the index does not vary are columns.
-    while index.dim() > dim + 1 and (
-        index.size(-1) == 1 or (index.stride(-1) == 0 and index.size(-1) > 1)
-    ):
+    fits = index.dim() <= len(shape) and _broadcasts(index.shape, shape)
+    _require(fits, "index", given, shape)
+    while index.dim() > dim + 1 and not _varies(index, -1):
         index = index.select(-1, 0)
+    if index.shape == shape[:1]:  # most calls
+        return Grouping(shape, 0, size, 1), index
     while index.dim() <= dim:
         index = index.unsqueeze(-1)
-    groups = Grouping(shape, dim, size, index.dim())
-    index = index.expand(shape[: index.dim()])
-    if groups.num_rows != groups.length:
-        lists = index.reshape(groups.batches, groups.length, groups.inner)
-        return groups, _sorting.fold_index(lists, size)
-    return groups, index if index.dim() == 1 else index.reshape(-1)
+    order, num_kept = _order(shape, index, dim)
+    return Grouping(shape, dim, size, num_kept, order), _kept(shape, index, order, num_kept)
 
 
-def _segments(index: Tensor, flat: Tensor, groups: Grouping, build: Build) -> Segments:
+def _varies(index: Tensor, dim: int) -> bool:
+    """Whether an index may differ along a dimension: it has one entry there, or was expanded."""
+    return index.size(dim) != 1 and (index.stride(dim) != 0 or index.size(dim) == 0)
+
+
+def _order(shape: Shape, index: Tensor, dim: int) -> tuple[Shape | None, int]:
+    """The order of the dimensions, and how many come before the columns.
+
+    Columns are the dimensions behind those of the index, or, if they are narrow, all along which it
+    does not vary. ``None`` is the order as it is.
+    """
+    kept = [d for d in range(index.dim()) if d == dim or _varies(index, d)]
+    if len(kept) == index.dim() or prod(shape[index.dim() :]) > NARROW:
+        return None, index.dim()
+    return (*kept, *(d for d in range(len(shape)) if d not in kept)), len(kept)
+
+
+def _kept(shape: Shape, index: Tensor, order: Shape | None, num_kept: int) -> Tensor:
+    """An index for ``shape``, in order and without the columns."""
+    if order is not None:
+        index = index.permute([d for d in order if d < index.dim()])
+        shape = tuple(shape[d] for d in order)
+    while index.dim() > num_kept:
+        index = index.select(-1, 0)
+    return index.expand(shape[:num_kept])
+
+
+def _listed(groups: Grouping, index: Tensor) -> Tensor:
+    """The group of every row."""
+    if groups.num_rows == groups.length:
+        return index if index.dim() == 1 else index.reshape(-1)
+    lists = index.reshape(groups.batches, groups.length, groups.inner)
+    listed: Tensor = _sorting.fold_index(lists, groups.size)
+    return listed
+
+
+def _segments(groups: Grouping, index: Tensor, build: Build) -> Segments:
     """The segments of an index, built once while it lives."""
     if torch.compiler.is_compiling():
-        return build(flat, groups.num_groups)
+        return build(_listed(groups, index), groups.num_groups)
     # Views such as the rows of an `edge_index` are made anew all the time; what they view lives on.
     source = index if index._base is None else index._base
     view = (index.storage_offset(), index.shape, index.stride())
-    key = (*view, groups.batches, groups.length, groups.inner, groups.size, build)
-    found: Segments = _cache.find(source, key, lambda: build(flat, groups.num_groups))
+    key = (*view, groups.batches, groups.length, groups.size, build)
+    found: Segments = _cache.find(
+        source, key, lambda: build(_listed(groups, index), groups.num_groups)
+    )
     return found
 
 
