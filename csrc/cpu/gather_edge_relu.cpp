@@ -61,6 +61,7 @@ STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
 
 #else  // once for every instruction set
 
+#include "choose.h"
 #include "fold.h"
 
 namespace gnnlib::GNNLIB_ISA {
@@ -105,8 +106,8 @@ struct GatherEdgeRelu {
   template <typename U>
   GNNLIB_INLINE void step(U (&acc)[1], int64_t, const Edge& edge, int64_t f) const {
     const U value = load_as<U>(edge.x + f) + load_as<U>(edge.edge + f);
-    // A NaN is not below zero, and passes.
-    acc[0] = acc[0] + (value <= U{} ? U{} : value) * edge.gate;
+    // A NaN passes.
+    acc[0] = acc[0] + choose<NotAbove>(value, U{}, value) * edge.gate;
   }
 
   GNNLIB_INLINE void combine(acc_t (&a)[1], const acc_t (&b)[1], int64_t) const { a[0] += b[0]; }
@@ -165,9 +166,10 @@ struct EdgeReluGrad {
   template <typename U>
   GNNLIB_INLINE void step(U (&acc)[kParts], int64_t source, const Edge& edge, int64_t f) const {
     const U value = load_as<U>(x + source * width + f) + load_as<U>(edge.edge + f);
-    const U gain = value <= U{} ? U{} : load_as<U>(edge.grad + f);
+    const U gain = choose<NotAbove>(value, U{}, load_as<U>(edge.grad + f));
     acc[0] = acc[0] + gain;
-    if constexpr (kHears) acc[1] = acc[1] + (value <= U{} ? U{} : gain * value);
+    if constexpr (kHears)
+      acc[1] = acc[1] + choose<NotAbove>(value, U{}, static_cast<U>(gain * value));
     if (edge.grad_edge) store_as(edge.grad_edge + f, gated(gain, source));
   }
 

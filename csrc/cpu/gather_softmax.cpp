@@ -39,6 +39,7 @@ STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) { m.impl("gather_softmax", TORCH_BOX(&
 
 #else  // once for every instruction set
 
+#include "choose.h"
 #include "exp.h"
 #include "fold.h"
 #include "source_rows.h"
@@ -75,9 +76,9 @@ struct GatherSoftmax : SourceRows<scalar_t> {
   template <typename U>
   static GNNLIB_INLINE void merge(U (&acc)[3], U top, U total, U sum) {
     const U ahead = top - acc[0], one = U{} + acc_t(1);
-    const U power = exp_of(static_cast<U>(ahead > U{} ? -ahead : ahead));
-    const U kept = ahead > U{} ? power : one, taken = ahead > U{} ? one : power;
-    acc[0] = ahead > U{} ? top : acc[0];
+    const U power = exp_of(choose<Above>(ahead, static_cast<U>(-ahead), ahead));
+    const U kept = choose<Above>(ahead, power, one), taken = choose<Above>(ahead, one, power);
+    acc[0] = choose<Above>(ahead, top, acc[0]);
     acc[1] = acc[1] * kept + total * taken;
     acc[2] = acc[2] * kept + sum * taken;
   }
