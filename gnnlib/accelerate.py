@@ -96,8 +96,10 @@ def _accelerated_class(written: Any) -> Any:
 
     @functools.wraps(original)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) > len(names) or any(name not in names[len(args) :] for name in kwargs):
+            return original(self, *args, **kwargs)  # which says what is wrong
         given = dict(zip(names, args, strict=False)) | kwargs
-        call = _fused_call(self, given) if len(args) <= len(names) else None
+        call = _fused_call(self, given)
         if call is not None:
             return row_of(self).lower(self, *call)  # type: ignore[union-attr]
         if isinstance(given.get("edge_index"), Adjacency):

@@ -64,17 +64,18 @@ class Report:
 
     def __rich__(self) -> Any:
         from rich.box import SIMPLE_HEAD
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=self._summary())
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for column in ("layer", "class", "runs", "why not faster"):
             table.add_column(column)
         for layer in self.layers:
             runs = f"fused: {layer.kernels}" if layer.fused else "as PyG wrote it"
             cells = (layer.name or "(model)", layer.layer, runs, layer.why_not or "")
             table.add_row(*(Text(cell) for cell in cells))
-        return table
+        return Group(table, Text(self._summary()))
 
     def _summary(self) -> str:
         fused = sum(layer.fused for layer in self.layers)

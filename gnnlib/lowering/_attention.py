@@ -1,5 +1,6 @@
 """Convs that weigh their neighbours by a softmax: GAT, GATv2, Transformer."""
 
+import functools
 import math
 from typing import Any
 
@@ -45,11 +46,12 @@ def _gatv2(conv: Any, x: Features, edges: Edges) -> Tensor:
     value = _heads(conv, conv.lin_l, x_src)
     shared = x_dst is x_src and conv.share_weights
     target = value if shared else _heads(conv, conv.lin_r, x_dst)
-    scores = ops.additive_score(value, target, conv.att.squeeze(0), edges.adj, slope)
+    value, target, att = _same_dtype(value, target, conv.att)
+    scores = ops.additive_score(value, target, att.squeeze(0), edges.adj, slope)
     own = None
     if conv.add_self_loops:
         both = leaky_relu(_paired(value, edges.adj.num_dst) + target, slope)
-        own = (both * conv.att).sum(-1)
+        own = (both * att).sum(-1)
     return _finished(conv, _attend(conv, value, scores, own, edges), x_dst)
 
 
@@ -77,6 +79,12 @@ def _heads(conv: Any, lin: Any, x: Tensor) -> Tensor:
     return out.view(-1, conv.heads, conv.out_channels)
 
 
+def _same_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """What autocasting took apart, in the widest of its types."""
+    dtype = functools.reduce(torch.promote_types, (t.dtype for t in tensors))
+    return tuple(t.to(dtype) for t in tensors)
+
+
 def _paired(source: Tensor, num_dst: int) -> Tensor:
     """The source that has the number of each target; zeros where there is none."""
     missing = num_dst - source.size(0)
@@ -94,7 +102,7 @@ def _attend(conv: Any, value: Tensor, scores: Tensor, own: Tensor | None, edges:
     so that no graph with other edges is ever built.
     """
     adj, p = edges.adj, conv.dropout if conv.training else 0.0
-    scores = scores.to(value.dtype)
+    value, scores = _same_dtype(value, scores)
     absent = _absent(edges, own is not None)
     if absent is not None:
         scores = scores.masked_fill(absent.unsqueeze(-1), _never(scores))

@@ -1,0 +1,457 @@
+"""Whole models: what accelerate shares, when it steps back, and what it says of itself."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from pyg_convs import CASES, NODES, SCALERS, WIDTH, assert_same, graph
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch_geometric.nn import (
+    GATConv,
+    GCNConv,
+    GraphConv,
+    HeteroConv,
+    PNAConv,
+    SAGEConv,
+    Sequential,
+)
+from torch_geometric.nn.models import GAT, GCN, GIN, PNA, EdgeCNN, GraphSAGE
+
+import gnnlib
+from gnnlib import Adjacency, _library, accelerate, report
+from gnnlib.layers import ActionNet, CooperativeConv
+
+MODELS = {
+    "gcn": lambda: GCN(WIDTH, 16, 3, 4, dropout=0.3),
+    "sage": lambda: GraphSAGE(WIDTH, 16, 2, 4, aggr=["mean", "max", "std"], norm="layer"),
+    "gin": lambda: GIN(WIDTH, 16, 2, 4, jk="cat"),
+    "gat": lambda: GAT(WIDTH, 16, 2, 4, heads=4, dropout=0.4),
+    "gatv2": lambda: GAT(WIDTH, 16, 2, 4, heads=2, v2=True),
+    "pna": lambda: PNA(
+        WIDTH, 16, 2, 4, aggregators=["mean", "min", "max", "std"], scalers=SCALERS[:3],
+        towers=4, deg=torch.tensor([1, 3, 4, 2]),
+    ),
+    "edge": lambda: EdgeCNN(WIDTH, 16, 2, 4),
+}  # fmt: skip
+
+
+def losses(model, steps=20):
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(NODES, WIDTH, generator=draw)
+    target, edge_index = torch.randint(4, (NODES,), generator=draw), graph("simple")
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    torch.manual_seed(1)
+    found = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x, edge_index), target)
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    return torch.tensor(found)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_trains_to_the_same_curve(name):
+    torch.manual_seed(0)
+    model = MODELS[name]()
+    fast = accelerate(copy.deepcopy(model))
+    assert all(layer.fused == (name != "edge") for layer in report(fast))
+    # Chance is drawn in the same order: attention is dropped out as PyG drops it.
+    torch.testing.assert_close(losses(fast), losses(model), rtol=1e-3, atol=1e-3)
+
+
+def test_shares_weights_and_leaves_the_model_as_it_was():
+    model = MODELS["pna"]().eval()
+    before = [type(module) for module in model.modules()]
+    fast = accelerate(model)
+    assert [type(module) for module in model.modules()] == before
+    assert repr(fast) == repr(model)
+    assert type(fast) is type(model)
+    assert not fast.training
+    ours, theirs = fast.state_dict(keep_vars=True), model.state_dict(keep_vars=True)
+    assert list(ours) == list(theirs)
+    assert all(ours[name] is theirs[name] for name in ours)
+    x, edge_index = torch.randn(NODES, WIDTH), graph("any")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+    assert_same([fast(x, edge_index)], [model(x, edge_index)], 1e-5)
+
+
+def test_accelerating_twice_changes_nothing():
+    fast = accelerate(MODELS["gcn"]())
+    again = accelerate(fast)
+    assert report(again).layers == report(fast).layers
+    assert [type(m) for m in again.modules()] == [type(m) for m in fast.modules()]
+
+
+def saved(model):
+    buffer = io.BytesIO()
+    torch.save(model, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=False)
+
+
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, copy.copy, lambda m: pickle.loads(pickle.dumps(m)), saved]
+)
+@pytest.mark.parametrize("name", ["gcn", "gat", "pna"])
+def test_copies_and_pickles(name, again):
+    fast = accelerate(MODELS[name]()).eval()
+    twin = again(fast)
+    assert report(twin).layers == report(fast).layers
+    x, edge_index = torch.randn(NODES, WIDTH), graph("any")
+    assert torch.equal(twin(x, edge_index), fast(x, edge_index))
+    conv = again(fast.convs[0])
+    assert isinstance(conv, type(MODELS[name]().convs[0]))
+    assert torch.equal(conv(x, edge_index), fast.convs[0](x, edge_index))
+
+
+def test_a_state_dict_goes_both_ways():
+    model, other = MODELS["gat"]().eval(), MODELS["gat"]().eval()
+    fast = accelerate(other)
+    fast.load_state_dict(model.state_dict())
+    x, edge_index = torch.randn(NODES, WIDTH), graph("any")
+    assert_same([fast(x, edge_index)], [model(x, edge_index)], 1e-5)
+    assert torch.equal(other(x, edge_index), model(x, edge_index))
+
+
+class Custom(nn.Module):
+    """Layers in all sorts of places, one of them twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = SAGEConv(WIDTH, 8)
+        self.shared = GCNConv(8, 8)
+        self.listed = nn.ModuleList([self.shared, self.shared])
+        self.hidden = [self.shared]
+        self.named = nn.ModuleDict({"end": GraphConv(8, 3, aggr="max")})
+        self.kept = torch.ones(3, requires_grad=True) * 2  # no leaf
+
+    def forward(self, x, edge_index):
+        x = self.first(x, edge_index).relu()
+        for conv in (*self.listed, *self.hidden):
+            x = conv(x, edge_index)
+        return self.named["end"](x, edge_index) * self.kept
+
+
+def test_finds_layers_anywhere():
+    torch.manual_seed(0)
+    model = Custom()
+    fast = accelerate(model)
+    assert fast.listed[0] is fast.listed[1] is fast.hidden[0] is fast.shared
+    assert all(layer.fused for layer in report(fast))
+    x, edge_index = torch.randn(NODES, WIDTH), graph("any")
+    assert_same([fast(x, edge_index)], [model(x, edge_index)], 1e-5)
+    arrow = "x, edge_index -> x"
+    model = Sequential(
+        "x, edge_index", [(GCNConv(WIDTH, 8), arrow), nn.ReLU(), (GATConv(8, 3), arrow)]
+    )
+    fast = accelerate(model)
+    assert all(layer.fused for layer in report(fast))
+    assert_same([fast(x, edge_index)], [model(x, edge_index)], 1e-5)
+
+
+def test_heterogeneous_models():
+    sage = {"mean": SAGEConv((WIDTH, WIDTH), 4), "back": SAGEConv((WIDTH, WIDTH), 4, aggr="max")}
+    model = HeteroConv({("a", "to", "b"): sage["mean"], ("b", "to", "a"): sage["back"]}, aggr="sum")
+    fast = accelerate(model)
+    assert all(layer.fused for layer in report(fast))
+    x = {"a": torch.randn(NODES, WIDTH), "b": torch.randn(NODES + 3, WIDTH)}
+    edges = {("a", "to", "b"): graph("any"), ("b", "to", "a"): graph("any", 1)}
+    ours, theirs = fast(x, edges), model(x, edges)
+    assert_same([ours["a"], ours["b"]], [theirs["a"], theirs["b"]], 1e-5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GCNConv(-1, 4),
+        lambda: SAGEConv(-1, 4),
+        lambda: GATConv((-1, -1), 4),
+        lambda: CASES["arma"].make(4).__class__(-1, 4, num_layers=2),
+        lambda: CASES["transformer"].make(4).__class__(-1, 4),
+    ],
+)
+def test_lazy_layers(make):
+    model = make()
+    fast = accelerate(model)
+    x, edge_index = torch.randn(NODES, WIDTH), graph("any")
+    out = fast(x, edge_index)
+    assert_same([out], [model(x, edge_index)], 1e-5)
+    assert_same([fast(x, edge_index)], [out], 1e-5)  # projected first, now that widths are known
+
+
+HOOKS = ["propagate", "message", "aggregate", "edge_update"]
+
+
+@pytest.mark.parametrize("when", ["", "_pre"])
+@pytest.mark.parametrize("what", HOOKS)
+def test_a_hook_on_messages_runs(what, when):
+    conv, seen = GATConv(WIDTH, 4), []
+    fast = accelerate(conv)
+    hook = getattr(fast, f"register_{what}_forward{when}_hook")(lambda *_: seen.append(1))
+    x, edge_index = torch.randn(NODES, WIDTH), graph("any")
+    assert torch.equal(fast(x, edge_index), conv(x, edge_index))
+    assert seen
+    (layer,) = report(fast)
+    assert not layer.fused
+    assert what in layer.why_not
+    hook.remove()
+    assert report(fast).layers[0].fused
+
+
+@pytest.mark.filterwarnings("ignore:Sparse", "ignore:Converting sparse tensor to CSR")
+def test_a_hook_on_aggregation_runs():
+    fast, seen = accelerate(CASES["sg"].make(4)), []
+    hook = fast.register_message_and_aggregate_forward_hook(lambda *_: seen.append(1))
+    fast(torch.randn(NODES, WIDTH), torch.eye(NODES).to_sparse_csr())
+    hook.remove()
+    fast.aggr_module.register_forward_hook(lambda *_: seen.append(2))
+    fast(torch.randn(NODES, WIDTH), graph("any"))
+    assert seen == [1, 2]
+    assert report(fast).layers[0].why_not == "a hook on its aggregation"
+
+
+def test_a_module_hook_does_not_cost_speed():
+    fast, seen = accelerate(SAGEConv(WIDTH, 4)), []
+    fast.register_forward_hook(lambda *_: seen.append(1))
+    fast(torch.randn(NODES, WIDTH), graph("any"))
+    assert seen
+    assert report(fast).layers[0].fused
+
+
+def test_explaining_masks_messages():
+    conv = GCNConv(WIDTH, 4, add_self_loops=False, bias=False)
+    fast, (x, edge_index) = accelerate(conv), (torch.randn(NODES, WIDTH), graph("any"))
+    fast.explain = True
+    fast._edge_mask, fast._apply_sigmoid = torch.zeros(edge_index.size(1)), False
+    assert not fast(x, edge_index).any()
+    assert report(fast).layers[0].why_not == "it is being explained"
+    fast.explain = False
+    assert_same([fast(x, edge_index)], [conv(x, edge_index)], 1e-5)
+
+
+def test_what_only_pyg_serves_runs_as_pyg_wrote_it():
+    x, edge_index = torch.randn(NODES, WIDTH), graph("simple")
+    gat, cheb = GATConv(WIDTH, 4, heads=2), CASES["cheb-3"].make(4)
+    out, (_, alpha) = accelerate(gat)(x, edge_index, return_attention_weights=True)
+    assert alpha.shape == (edge_index.size(1) + NODES, 2)
+    assert torch.equal(out, gat(x, edge_index))
+    limit = torch.tensor(1.7)
+    assert torch.equal(
+        accelerate(cheb)(x, edge_index, lambda_max=limit), cheb(x, edge_index, lambda_max=limit)
+    )
+    conv = GCNConv(WIDTH, 4)
+    batched = torch.randn(2, NODES, WIDTH)  # a static graph
+    assert torch.equal(accelerate(conv)(batched, edge_index), conv(batched, edge_index))
+    weight = torch.rand(edge_index.size(1), dtype=torch.float64)  # PyG's result is as wide
+    assert torch.equal(accelerate(conv)(x, edge_index, weight), conv(x, edge_index, weight))
+    median = SAGEConv(WIDTH, 4, aggr=["mean", "median"])
+    assert torch.equal(accelerate(median)(x, edge_index), median(x, edge_index))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace")
+def test_transforms_of_functions_run_as_pyg_wrote_it():
+    conv, x, edge_index = GCNConv(WIDTH, 4), torch.randn(2, NODES, WIDTH), graph("any")
+    fast = accelerate(conv)
+    trace, other = torch.jit.trace(fast, (x[0], edge_index), check_trace=False), graph("any", 3)
+    assert_same([trace(x[0], other)], [conv(x[0], other)], 1e-5)
+    mapped = torch.func.vmap(fast, in_dims=(0, None))(x, edge_index)
+    assert_same([mapped], [conv(x, edge_index)], 1e-5)
+    _, ours = torch.func.jvp(lambda x: fast(x, edge_index), (x[0],), (x[1],))
+    _, theirs = torch.func.jvp(lambda x: conv(x, edge_index), (x[0],), (x[1],))
+    assert_same([ours], [theirs], 1e-5)
+
+
+class Louder(SAGEConv):
+    def message(self, x_j):
+        return 2 * x_j
+
+
+REASONS = {
+    "a subclass of SAGEConv": lambda: Louder(WIDTH, 4),
+    "cached=True": lambda: GCNConv(WIDTH, 4, cached=True),
+    "aggr='max'": lambda: GCNConv(WIDTH, 4, aggr="max"),
+    "no fused form of MedianAggregation": lambda: SAGEConv(WIDTH, 4, aggr="median"),
+    "semi_grad": lambda: SAGEConv(WIDTH, 4, aggr="std", aggr_kwargs={"semi_grad": True}),
+    "node_dim=-3": lambda: GCNConv(WIDTH, 4, node_dim=-3),
+    "decomposed_layers=2": lambda: SAGEConv(WIDTH, 4, decomposed_layers=2),
+    "fill_value='max'": lambda: GATConv(WIDTH, 4, edge_dim=3, fill_value="max"),
+    "edge_dim=3": lambda: CASES["transformer"].make(4).__class__(WIDTH, 4, edge_dim=3),
+    "pre_layers=2": lambda: PNAConv(
+        WIDTH, 4, ["mean"], ["identity"], torch.tensor([1, 2]), pre_layers=2
+    ),
+    "MulAggregation of messages with two ends": lambda: PNAConv(
+        WIDTH, 4, ["mul"], ["identity"], torch.tensor([1, 2])
+    ),
+    "add_self_loops=False": lambda: CASES["cluster"].make(4, add_self_loops=False),
+    "flow='target_to_source'": lambda: CASES["cluster"].make(4, flow="target_to_source"),
+    "no fused form": lambda: EdgeCNN(WIDTH, 4, 1).convs[0],
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_what_has_no_fused_form_is_left_with_a_reason(reason):
+    conv = REASONS[reason]()
+    fast = accelerate(conv)
+    assert type(fast) is type(conv)
+    (layer,) = report(fast)
+    assert not layer.fused
+    assert layer.kernels is None
+    assert reason in layer.why_not
+
+
+def test_options_changed_later_are_seen():
+    conv = GCNConv(WIDTH, 4)
+    fast, x, edge_index = accelerate(conv), torch.randn(NODES, WIDTH), graph("any")
+    fast.aggr_module = gnnlib.lowering.class_of(SAGEConv(WIDTH, 4, aggr="max").aggr_module)()
+    assert not report(fast).layers[0].fused
+    fast.cached = True
+    fast(x, edge_index)
+    assert fast._cached_edge_index is not None
+    fast = accelerate(conv)
+    fast.message = lambda x_j, edge_weight: 0 * edge_weight.view(-1, 1) * x_j
+    assert report(fast).layers[0].why_not == "its message was replaced"
+    assert torch.equal(fast(x, edge_index), conv.bias.expand(NODES, 4))
+
+
+@pytest.mark.parametrize(
+    ("error", "call"),
+    [
+        ((IndexError, ValueError), lambda conv, x: conv(x, torch.tensor([[0], [NODES]]))),
+        (IndexError, lambda conv, x: conv(x, torch.tensor([[-1], [0]]))),
+        (ValueError, lambda conv, x: conv(x, torch.zeros(3, 2, dtype=torch.long))),
+        ((TypeError, ValueError), lambda conv, x: conv(x, torch.zeros(2, 3))),
+        (ValueError, lambda conv, x: conv(x, [[0, 1], [1, 0]])),
+        ((RuntimeError, ValueError), lambda conv, x: conv(x, graph("any"), torch.ones(3))),
+        (RuntimeError, lambda conv, x: conv(x[:, :2], graph("any"))),
+        (ValueError, lambda conv, x: conv((x, x), graph("any"), size=(3, 3))),
+        (TypeError, lambda conv, x: conv(x)),
+        (TypeError, lambda conv, x: conv(x, graph("any"), None, None, None)),
+        (TypeError, lambda conv, x: conv(x, graph("any"), x=x)),
+        (TypeError, lambda conv, x: conv(x, graph("any"), color=None)),
+    ],
+)
+def test_wrong_calls_raise_what_pyg_raises(error, call):
+    conv, x = GraphConv(WIDTH, 4), torch.randn(NODES, WIDTH)
+    for layer in (conv, accelerate(conv)):
+        with pytest.raises(error):
+            call(layer, x)
+
+
+def test_no_model():
+    with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module, got type"):
+        accelerate(GCNConv)
+
+
+@pytest.mark.parametrize(
+    "name", ["gcn", "sage-list", "gat-edges", "gatv2", "transformer", "pna", "cheb-3"]
+)
+def test_compiles_in_one_piece(name):
+    torch.compiler.reset()  # all accelerated layers share a forward, which compiles so often
+    case = CASES[name]
+    conv = case.make(4)
+    fast, x = accelerate(conv), torch.randn(NODES, WIDTH)
+    compiled = torch.compile(fast, fullgraph=True, backend="aot_eager", dynamic=True)
+    for seed in (0, 1):
+        edge_index = graph("any", seed)
+        signals = {}
+        if case.attr[-1] is not None:
+            signals["edge_attr"] = torch.randn(edge_index.size(1), case.attr[-1])
+        theirs = conv(x, edge_index, **signals)
+        expected = torch.autograd.grad(theirs.square().sum(), list(conv.parameters()))
+        for form in (edge_index, Adjacency.of(edge_index, NODES)):
+            ours = compiled(x, form, **signals)
+            assert_same([ours], [theirs], 1e-4)
+            found = torch.autograd.grad(ours.square().sum(), list(conv.parameters()))
+            assert_same(found, expected, 1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["gcn", "sage-max", "graph-mean", "gat-heads", "gatv2", "pna"])
+def test_half_precision(name, dtype):
+    torch.manual_seed(0)
+    conv = CASES[name].make(4)
+    x, edge_index = torch.randn(NODES, WIDTH), graph("simple")
+    exact, half = conv(x, edge_index), copy.deepcopy(conv).to(dtype)
+    ours = accelerate(half)(x.to(dtype), edge_index)
+    assert ours.dtype == dtype
+    torch.testing.assert_close(ours.float(), exact, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["gcn", "sage-max", "graph-mean", "gat-heads", "gatv2", "pna"])
+def test_autocast(name):
+    torch.manual_seed(0)
+    conv = CASES[name].make(4)
+    x, edge_index = torch.randn(NODES, WIDTH), graph("simple")
+    exact, fast = conv(x, edge_index), accelerate(conv)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = fast(x, edge_index)
+    torch.testing.assert_close(out.float(), exact, rtol=0.05, atol=0.05)
+    out.float().sum().backward()
+
+
+def test_convs_of_cooperative_layers_run_fused_anyway():
+    conv = CooperativeConv(GATConv(WIDTH, 4), ActionNet(WIDTH)).eval()
+    fast, x, edge_index = accelerate(conv), torch.randn(NODES, WIDTH), graph("any")
+    assert_same([fast(x, edge_index)], [conv(x, edge_index)], 1e-6)
+    for model in (conv, fast):
+        names = {layer.name: layer.fused for layer in report(model)}
+        assert names == {"": True, "conv": True, "action_net": True}
+    pna = CooperativeConv(CASES["pna"].make(WIDTH), ActionNet(WIDTH))
+    assert "gates" in report(pna).layers[1].why_not
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operator returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, _, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for t in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(t, torch.Tensor):
+                self.numel = max(self.numel, t.numel())
+        return out
+
+
+@pytest.mark.skipif(not _library.AVAILABLE, reason="references write messages down")
+@pytest.mark.parametrize("name", [n for n in CASES if n[:4] != "gine" and n != "cheb-1"])
+def test_no_message_is_ever_written(name):
+    case, edges, width = CASES[name], 20_000, 8
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(50, WIDTH, generator=draw, requires_grad=True)
+    edge_index = torch.randint(50, (2, edges), generator=draw)
+    attr = () if case.attr[-1] is None else (torch.randn(edges, case.attr[-1]),)
+    conv = case.make(width)
+    sizes = []
+    for layer in (conv, accelerate(conv)):
+        with Largest() as largest:
+            layer(x, edge_index, *attr).sum().backward()
+        sizes.append(largest.numel)
+    # PyG writes a row for every edge that is no loop; here are scores of four heads at most.
+    assert sizes[1] <= edges * 4 < edges * WIDTH * 0.9 <= sizes[0]
+
+
+def test_the_report_is_a_table():
+    model = nn.ModuleDict(
+        {"gnn": MODELS["sage"](), "edge": MODELS["edge"](), "lin": nn.Linear(1, 1)}
+    )
+    table = str(report(accelerate(model)))
+    lines = table.splitlines()
+    assert lines[0].split() == ["layer", "class", "runs", "why", "not", "faster"]
+    assert lines[2].split()[:3] == ["gnn.convs.0", "SAGEConv", "fused:"]
+    assert "gather_statistics mean, max, var" in lines[2]
+    assert lines[4].split()[:2] == ["edge.convs.0", "EdgeConv"]
+    assert lines[4].endswith("no fused form")
+    assert lines[-1].strip() == "2 of 4 message passing layers run on the fused kernels"
+    assert "not accelerated" in str(report(model))
+    assert len(report(model)) == 4
+    assert str(report(nn.Linear(1, 1))).splitlines()[-1].strip().startswith("0 of 0")
