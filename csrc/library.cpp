@@ -67,6 +67,12 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
   m.def(
       "softmax_dot(Tensor grad, Tensor out, Tensor top, Tensor total, Tensor x, Tensor rowptr, "
       "Tensor col, Tensor? perm, Tensor weight, Tensor? gate, Tensor t, bool semi_grad) -> Tensor");
+  m.def(
+      "additive_score(Tensor x_src, Tensor x_dst, Tensor att, Tensor rowptr, Tensor col, Tensor? "
+      "perm, Tensor? t_rowptr, Tensor? t_col, Tensor? t_perm, float negative_slope) -> Tensor");
+  m.def(
+      "additive_grad(Tensor grad, Tensor x, Tensor other, Tensor rowptr, Tensor col, Tensor? perm, "
+      "float negative_slope) -> Tensor");
 }
 
 // Importing the module runs the static registrations above; there is nothing else in it.
