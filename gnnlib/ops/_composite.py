@@ -43,9 +43,11 @@ def scatter_std(
         tensor([1.4142, 0.0000])
     """
     groups = groups_of(src, index, dim, out, dim_size)
-    x, count = groups.rows(src), groups.count().clamp(min=1)
+    dtype = src.dtype if src.is_floating_point() else torch.get_default_dtype()
+    x = groups.rows(src).to(accumulated_in(dtype))
+    count = groups.count().clamp(min=1).to(x.dtype)
     mean = groups.reduce(x, SUM) / count
-    square = groups.result(groups.reduce((x - groups.expand(mean)).square(), SUM))
+    square = groups.result(groups.reduce((x - groups.expand(mean)).square(), SUM).to(dtype))
     if out is not None:
         check_out(out, square, groups.result_shape)
         square = out.add_(square)
@@ -53,7 +55,7 @@ def scatter_std(
         count = (count - 1).clamp(min=1)
     variance = square / groups.result((count + 1e-6).expand(-1, groups.width))
     alike = variance == 0  # where a root has no derivative, 0 serves
-    return variance.masked_fill(alike, 1).sqrt().masked_fill(alike, 0)
+    return variance.masked_fill(alike, 1).sqrt().masked_fill(alike, 0).to(dtype)
 
 
 def scatter_logsumexp(
@@ -94,7 +96,8 @@ def scatter_logsumexp(
     if out is None:
         return total.masked_fill(empty, 0)
     check_out(out, src, groups.result_shape)
-    return out.copy_(torch.where(empty, out, torch.logaddexp(out, total)))
+    held = out.clone()  # its value serves the gradient
+    return out.copy_(torch.where(empty, held, torch.logaddexp(held, total)))
 
 
 def scatter_softmax(
@@ -124,7 +127,7 @@ def scatter_softmax(
     _require_floating(src, "scatter_softmax")
     groups = groups_of(src, index, dim, None, dim_size, segments=True)
     out: Tensor = kernels.segment_softmax(groups.rows(src), groups.ptr, groups.perm)
-    return out.reshape(src.shape)
+    return groups.elements(out)
 
 
 def scatter_log_softmax(
@@ -160,7 +163,7 @@ def scatter_log_softmax(
     groups = groups_of(src, index, dim, None, dim_size, segments=True)
     x = groups.rows(src)
     out = x - groups.expand(_logsumexp(groups, x, eps))
-    return out.to(src.dtype).reshape(src.shape)
+    return groups.elements(out.to(src.dtype))
 
 
 def _logsumexp(groups: Grouping, x: Tensor, eps: float) -> Tensor:

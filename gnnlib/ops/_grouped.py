@@ -144,8 +144,8 @@ def _order(shape: Shape, index: Tensor, dim: int) -> tuple[Shape | None, int]:
 def _kept(shape: Shape, index: Tensor, order: Shape | None, num_kept: int) -> Tensor:
     """An index for ``shape``, in order and without the columns."""
     if order is not None:
-        index = index.permute([d for d in order if d < index.dim()])
-        shape = tuple(shape[d] for d in order)
+        own = [d for d in order if d < index.dim()]
+        index, shape = index.permute(own), tuple(shape[d] for d in own)
     while index.dim() > num_kept:
         index = index.select(-1, 0)
     return index.expand(shape[:num_kept])

@@ -1,8 +1,8 @@
 """How a call of torch_scatter looks to the kernels: a list of rows, each in one group.
 
-A tensor ``[B, E, M, K]``, of which ``E`` is the dimension to reduce and ``M`` those behind it along
-which the groups differ, is a list of ``B * E * M`` rows of ``K`` columns; ``N`` groups in each
-batch and column of ``M`` are ``B * N * M`` groups of the list.
+The dimensions of a tensor are, in this order, batches ``B``, the dimension to reduce ``E``, others
+along which the groups differ ``M``, and columns ``K``. It is a list of ``B * E * M`` rows, and its
+``N`` groups in each batch and place of ``M`` are ``B * N * M`` groups of the list.
 """
 
 from math import prod
@@ -14,12 +14,15 @@ from gnnlib.ops._reduce import MEAN, SUM
 from gnnlib.ops._scatter_reduce import scatter_arg, scatter_reduce
 from gnnlib.ops._segment_reduce import segment_arg, segment_expand, segment_reduce
 
+Shape = tuple[int, ...]
+
 
 class Grouping:
     """The rows of a tensor of ``shape``, in ``size`` groups along ``dim``.
 
-    The dimensions from ``columns_from`` on are the columns. The group of every row is in ``index``,
-    or else the groups are the segments ``ptr`` of the rows, which are taken in the order ``perm``.
+    The dimensions are taken in ``order``; from the ``columns_from``-th on they are the columns. The
+    group of every row is in ``index``, or else the groups are the segments ``ptr`` of the rows,
+    which are taken in the order ``perm``.
     """
 
     index: Tensor | None = None
@@ -27,30 +30,50 @@ class Grouping:
     perm: Tensor | None = None
     has_gaps = False  # whether, after each batch, a segment follows that is no group
 
-    def __init__(self, shape: tuple[int, ...], dim: int, size: int, columns_from: int) -> None:
+    def __init__(
+        self, shape: Shape, dim: int, size: int, columns_from: int, order: Shape | None = None
+    ) -> None:
+        self.shape, self.result_shape = shape, _with(shape, dim, size)
+        self.order = order
+        if order is not None:
+            shape, dim = tuple(shape[d] for d in order), order.index(dim)
         self.batches, self.length, self.size = prod(shape[:dim]), shape[dim], size
         self.inner, self.width = prod(shape[dim + 1 : columns_from]), prod(shape[columns_from:])
         self.num_rows = self.batches * self.length * self.inner
         self.num_groups = self.batches * size * self.inner
-        self.result_shape = (*shape[:dim], size, *shape[dim + 1 :])
 
     def rows(self, src: Tensor) -> Tensor:
         """A tensor of ``shape`` as the list of its rows."""
-        shape = (self.num_rows, self.width)
-        return src if src.shape == shape else src.reshape(shape)
+        return self._listed(src, self.num_rows)
+
+    def elements(self, rows: Tensor) -> Tensor:
+        """The list of the rows as a tensor of ``shape``."""
+        return self._tensor(rows, self.shape)
 
     def groups(self, a: Tensor) -> Tensor:
         """A tensor of ``result_shape`` as a list of a row per group."""
-        if self.has_gaps:
-            a = a.reshape(self.batches, self.size, self.width)
-            return torch.nn.functional.pad(a, (0, 0, 0, 1)).flatten(0, 1)
-        return a.reshape(self.num_groups, self.width)
+        rows = self._listed(a, self.num_groups)
+        if not self.has_gaps:
+            return rows
+        rows = rows.view(self.batches, self.size, self.width)
+        return torch.nn.functional.pad(rows, (0, 0, 0, 1)).flatten(0, 1)
 
     def result(self, rows: Tensor) -> Tensor:
         """A list of a row per group as a tensor of ``result_shape``."""
         if self.has_gaps:
-            rows = rows.view(self.batches, self.size + 1, self.width)[:, :-1]
-        return rows if rows.shape == self.result_shape else rows.reshape(self.result_shape)
+            rows = rows.view(self.batches, self.size + 1, self.width)[:, :-1].contiguous()
+        return self._tensor(rows, self.result_shape)
+
+    def _listed(self, t: Tensor, num_rows: int) -> Tensor:
+        if self.order is not None:
+            t = t.permute(self.order)
+        return t if t.shape == (num_rows, self.width) else t.reshape(num_rows, self.width)
+
+    def _tensor(self, rows: Tensor, shape: Shape) -> Tensor:
+        if self.order is None:
+            return rows if rows.shape == shape else rows.reshape(shape)
+        ordered = rows.reshape([shape[d] for d in self.order])
+        return ordered.permute([self.order.index(d) for d in range(len(shape))]).contiguous()
 
     def places(self, arg: Tensor) -> Tensor:
         """Places in the list as places along ``dim``, whose length stands for none."""
@@ -95,3 +118,7 @@ class Grouping:
             torch.ones_like(self.index).unsqueeze(-1), self.index, self.num_groups, SUM
         )
         return out
+
+
+def _with(shape: Shape, dim: int, size: int) -> Shape:
+    return (*shape[:dim], size, *shape[dim + 1 :])

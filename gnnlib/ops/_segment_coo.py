@@ -113,7 +113,7 @@ def gather_coo(src: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
     dim = last_axis(src, index)
     shape = (*src.shape[:dim], index.size(dim), *src.shape[dim + 1 :])
     groups = by_sorted_index(shape, index, src.size(dim))
-    value = groups.expand(groups.groups(src)).reshape(shape)
+    value = groups.elements(groups.expand(groups.groups(src)))
     if out is None:
         return value
     check_out(out, src, shape)

@@ -112,12 +112,12 @@ def gather_csr(src: Tensor, indptr: Tensor, out: Tensor | None = None) -> Tensor
             f"`src` must be {list(groups.result_shape)}, with a row per segment of `indptr`, got "
             f"{list(src.shape)}"
         )
-    value = groups.expand(groups.groups(src)).reshape(shape)
+    value = groups.elements(groups.expand(groups.groups(src)))
     if out is None:
         return value
     check_out(out, src, shape)
     ones = groups.groups(torch.ones_like(src, dtype=torch.uint8))
-    covered = groups.expand(ones).reshape(shape)
+    covered = groups.elements(groups.expand(ones))
     return out.copy_(torch.where(covered == 0, out, value))
 
 

@@ -72,6 +72,7 @@ def _reduce_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
             count = ptr.diff().clamp(min=1).to(accumulated_in(grad.dtype))
             grad = (grad / count.unsqueeze(-1)).to(grad.dtype)
         return segment_expand(grad, ptr, perm, ctx.size), None, None, None
+    ptr = ptr.contiguous()
     share = kernels.message_share(grad, out, x, ptr, perm, None, None, None, ctx.reduce)
     # Elements of no segment get 0 here, hence the rows count from 1.
     rows = torch.arange(1, ptr.size(0), device=ptr.device).unsqueeze(-1)
