@@ -19,13 +19,16 @@ from gnnlib.lowering._row import Features, Row, sides
 
 def _gat(conv: Any, x: Features, edges: Edges) -> Tensor:
     x_src, x_dst = sides(x)
-    heads, adj = conv.heads, edges.adj
+    adj = edges.adj
     value = _heads(conv, conv.lin or conv.lin_src, x_src)
-    sent, heard = (value * conv.att_src).sum(-1), value.new_zeros(adj.num_dst, heads)
-    if x_dst is not None:
-        same = x_dst is x_src and conv.lin is not None
-        target = value if same else _heads(conv, conv.lin or conv.lin_dst, x_dst)
-        heard = (target * conv.att_dst).sum(-1)
+    if x_dst is x_src and conv.lin is not None:
+        sent, heard = _products(value, conv.att_src, conv.att_dst)
+    else:
+        (sent,) = _products(value, conv.att_src)
+        heard = sent.new_zeros(adj.num_dst, conv.heads)
+        if x_dst is not None:
+            target = _heads(conv, conv.lin or conv.lin_dst, x_dst)
+            (heard,) = _products(target, conv.att_dst)
     scores = ops.edge_add(sent, heard, adj)
     own = _paired(sent, adj.num_dst) + heard if conv.add_self_loops else None
     if edges.attr is not None and conv.lin_edge is not None:
@@ -79,6 +82,14 @@ def _heads(conv: Any, lin: Any, x: Tensor) -> Tensor:
     return out.view(-1, conv.heads, conv.out_channels)
 
 
+def _products(value: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+    """``[N, H]`` for each ``[1, H, C]``: what heads and their vectors make, in one pass."""
+    eye = torch.eye(value.size(1), dtype=value.dtype, device=value.device)
+    heads = torch.cat(vectors).to(value.dtype)
+    diagonal = torch.einsum("khc,hg->hckg", heads, eye).flatten(0, 1).flatten(1)
+    return (value.flatten(1) @ diagonal).chunk(len(vectors), dim=1)
+
+
 def _same_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
     """What autocasting took apart, in the widest of its types."""
     dtype = functools.reduce(torch.promote_types, (t.dtype for t in tensors))
@@ -113,18 +124,16 @@ def _attend(conv: Any, value: Tensor, scores: Tensor, own: Tensor | None, edges:
         return listened(ops.gather_reduce(value, adj, weight, "sum", edges.broadcast), edges)
     if adj.num_dst > value.size(0):
         own = pad(own[: value.size(0)], [0, 0, 0, adj.num_dst - value.size(0)], value=_never(own))
-    margin = own.to(value.dtype) - ops.segment_logsumexp(scores, adj)
-    of_self, of_others = margin.sigmoid(), (-margin).sigmoid()
-    if p:
-        # One draw, in PyG's order.
-        weight = dropout(torch.cat([ops.segment_softmax(scores, adj), of_self]), p)
-        weight, of_self = weight[: adj.num_edges], weight[adj.num_edges :]
-        heard = ops.gather_reduce(value, adj, weight, "sum", edges.broadcast)
-    else:
+    of_self = (own.to(value.dtype) - ops.segment_logsumexp(scores, adj)).sigmoid().unsqueeze(-1)
+    itself = _paired(value, adj.num_dst)
+    if not p:
         heard = ops.gather_attend(value, scores, adj, edges.broadcast)
-    heard = listened(heard, edges) * of_others.unsqueeze(-1)
-    out: Tensor = heard + of_self.unsqueeze(-1) * _paired(value, adj.num_dst)
-    return out
+        return torch.lerp(listened(heard, edges), itself, of_self)
+    # One draw, in PyG's order.
+    drawn = dropout(torch.cat([ops.segment_softmax(scores, adj), of_self.squeeze(-1)]), p)
+    weight, kept = drawn[: adj.num_edges], drawn[adj.num_edges :].unsqueeze(-1)
+    heard = listened(ops.gather_reduce(value, adj, weight, "sum", edges.broadcast), edges)
+    return (1 - of_self) * heard + kept * itself
 
 
 def _absent(edges: Edges, without_loops: bool) -> Tensor | None:

@@ -39,43 +39,38 @@ def _pna(conv: Any, x: Features, edges: Edges) -> Tensor:
     the post-transform columns, so that each scaler multiplies what is left of the columns.
     """
     x = one_side(conv, x)
-    scaler, towers, width = conv.aggr_module, conv.towers, conv.F_in
-    weight = torch.stack([nn[0].weight for nn in conv.pre_nns])
-    bias = torch.stack([nn[0].bias for nn in conv.pre_nns])
-    own = _by_tower(conv, x, weight[..., :width], bias)
-    sent = _by_tower(conv, x, weight[..., width:], None)
+    scaler, width = conv.aggr_module, conv.F_in
+    weight = [nn[0].weight for nn in conv.pre_nns]
+    own = _by_tower(conv, x, [w[:, :width] for w in weight], [nn[0].bias for nn in conv.pre_nns])
+    sent = _by_tower(conv, x, [w[:, width:] for w in weight], [None for _ in weight])
     found = _shifted(_parts(scaler), own, sent, edges)
-
-    weight = torch.stack([nn[0].weight for nn in conv.post_nns])
-    bias = torch.stack([nn[0].bias for nn in conv.post_nns])
-    out = _by_tower(conv, x, weight[..., :width], bias).view(-1, towers, conv.F_out)
-    shape = (towers, -1, len(scaler.scaler), len(found), width)
-    split = weight[..., width:].reshape(shape)
-    mixed = None
-    for k, statistic in enumerate(found):
-        columns = split[:, :, :, k].permute(0, 3, 2, 1).flatten(2)
-        rows = statistic.view(-1, towers, width).transpose(0, 1)
-        mixed = rows @ columns if mixed is None else torch.baddbmm(mixed, rows, columns)
-    assert mixed is not None
-    of_scaler = mixed.transpose(0, 1).chunk(len(scaler.scaler), dim=-1)
-    for part, scale in zip(of_scaler, degree_scales(scaler, edges, x), strict=True):
-        out = out + part * scale.view(-1, 1, 1)
+    scales = degree_scales(scaler, edges, x)
     outs = []
-    for nn, tower in zip(conv.post_nns, out.unbind(1), strict=True):
-        for layer in list(nn)[1:]:
-            tower = layer(tower)
-        outs.append(tower)
+    for t, (first, *rest) in enumerate(conv.post_nns):
+        of_tower = torch.cat([part.view(-1, conv.towers, width)[:, t] for part in found], -1)
+        columns = torch.cat(first.weight[:, width:].chunk(len(scales), dim=1))
+        mixed = linear(of_tower, columns).chunk(len(scales), dim=1)
+        out = linear(_own_part(conv, x, t), first.weight[:, :width], first.bias)
+        for part, scale in zip(mixed, scales, strict=True):
+            out = torch.addcmul(out, part, scale.unsqueeze(-1))
+        for layer in rest:
+            out = layer(out)
+        outs.append(out)
     transformed: Tensor = conv.lin(torch.cat(outs, dim=1))
     return transformed
 
 
-def _by_tower(conv: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Each tower's linear map ``[T, G, F]`` of its own features or of all: ``[N, T * G]``."""
+def _own_part(conv: Any, x: Tensor, tower: int) -> Tensor:
+    """The features that a tower sees."""
+    return x[:, tower * conv.F_in :][:, : conv.F_in] if conv.divide_input else x
+
+
+def _by_tower(conv: Any, x: Tensor, weights: list[Tensor], biases: list[Any]) -> Tensor:
+    """Each tower's linear map of the features that it sees: ``[N, T * F]``."""
     if not conv.divide_input:
-        return linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten())
-    rows = x.view(-1, conv.towers, conv.F_in).transpose(0, 1)
-    out = (rows @ weight.transpose(1, 2)).transpose(0, 1)
-    return (out if bias is None else out + bias).flatten(1)
+        return linear(x, torch.cat(weights), None if biases[0] is None else torch.cat(biases))
+    towers = enumerate(zip(weights, biases, strict=True))
+    return torch.cat([linear(_own_part(conv, x, t), w, b) for t, (w, b) in towers], dim=1)
 
 
 def _shifted(parts: list[Any], own: Tensor, sent: Tensor, edges: Edges) -> list[Tensor]:
