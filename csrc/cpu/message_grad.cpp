@@ -1,42 +1,18 @@
-// The gradient of reductions that are not linear in their messages (see gain.h):
-//   share[i]   = what a target's gradient comes to for one message
+// The gradient of reductions that are not linear in their messages (gain.h), given the share of a
+// target's gradient that is one message's (message_share.cpp):
 //   dx[j]      = sum over edges (j -> i) of gate[j] * weight[e] * gain(message(e), i)
 //   dweight[e] = <gate[j] * x[j], gain(message(e), i)>
 //   segments   : dx[e] = gain(x[e], index[e]), the messages themselves
 #ifndef GNNLIB_ISA
 
 #include "dispatch.h"
-#include "message.h"
+#include "nonlinear.h"
 
 #define GNNLIB_KERNEL "message_grad.cpp"
 #include "foreach_isa.h"
 
 namespace gnnlib {
 namespace {
-
-Reduce nonlinear(int64_t reduce) {
-  require(2 <= reduce && reduce <= 5, "`reduce` must be in [2, 5], got ", reduce);
-  return static_cast<Reduce>(reduce);
-}
-
-Tensor per_target(const Tensor& t, const char* name, const Tensor& x, int64_t num_dst) {
-  return matching(features(t, name), name, x, num_dst * x.size(1), "target node and column");
-}
-
-Tensor message_share(Tensor grad, Tensor out, Tensor x, Tensor rowptr, OptionalTensor col,
-                     OptionalTensor perm, OptionalTensor weight, OptionalTensor gate,
-                     int64_t reduce) {
-  const Message message(x, rowptr, col, perm, weight, gate);
-  const Reduce how = nonlinear(reduce);
-  require(how != Reduce::Var, "a variance is shared without a look at its messages");
-  grad = per_target(grad, "grad", message.x, message.graph.num_rows);
-  out = per_target(out, "out", message.x, message.graph.num_rows);
-  Tensor share = empty_like(x, {message.graph.num_rows, message.width()});
-  dispatch_floating(x.scalar_type(), [&](auto tag) {
-    GNNLIB_BEST(message_share<decltype(tag)>)(message, grad, out, how, share);
-  });
-  return share;
-}
 
 Tensor message_grad(Tensor share, Tensor out, Tensor x, Tensor t_rowptr, Tensor t_col,
                     OptionalTensor t_perm, OptionalTensor weight, OptionalTensor gate,
@@ -88,7 +64,6 @@ Tensor segment_grad(Tensor share, Tensor out, Tensor x, Tensor index, int64_t re
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
-  m.impl("message_share", TORCH_BOX(&message_share));
   m.impl("message_grad", TORCH_BOX(&message_grad));
   m.impl("message_dot", TORCH_BOX(&message_dot));
   m.impl("segment_grad", TORCH_BOX(&segment_grad));
@@ -101,80 +76,8 @@ STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
 #include "edge_fold.h"
 #include "fold.h"
 #include "gain.h"
-#include "source_rows.h"
 
 namespace gnnlib::GNNLIB_ISA {
-
-// How many messages tie for the extremum.
-template <typename scalar_t>
-struct ExtremumShare : SourceRows<scalar_t> {
-  using typename SourceRows<scalar_t>::acc_t;
-  using typename SourceRows<scalar_t>::Edge;
-  using SourceRows<scalar_t>::width;
-
-  const scalar_t* grad;
-  const scalar_t* out;
-  scalar_t* share;
-
-  static constexpr int kParts = 1;
-
-  template <typename U>
-  GNNLIB_INLINE void init(U (&ties)[1], int64_t, int64_t) const {
-    ties[0] = U{};
-  }
-
-  template <typename U>
-  GNNLIB_INLINE void step(U (&ties)[1], int64_t row, const Edge& edge, int64_t f) const {
-    const U message = load_as<U>(edge.row + f) * edge.factor;
-    ties[0] = same(message, load_as<U>(out + row * width + f)) ? ties[0] + acc_t(1) : ties[0];
-  }
-
-  GNNLIB_INLINE void combine(acc_t (&a)[1], const acc_t (&b)[1], int64_t) const { a[0] += b[0]; }
-
-  template <typename U>
-  GNNLIB_INLINE void finish(int64_t row, int64_t f, const U (&ties)[1], int64_t) const {
-    const U one = U{} + acc_t(1);
-    store_as(share + row * width + f,
-             load_as<U>(grad + row * width + f) / (ties[0] < one ? one : ties[0]));
-  }
-};
-
-// The product of the messages that are not zero, and how many are.
-template <typename scalar_t>
-struct ProductShare : SourceRows<scalar_t> {
-  using typename SourceRows<scalar_t>::acc_t;
-  using typename SourceRows<scalar_t>::Edge;
-  using SourceRows<scalar_t>::width;
-
-  const scalar_t* grad;
-  scalar_t* share;
-
-  static constexpr int kParts = 2;
-
-  template <typename U>
-  GNNLIB_INLINE void init(U (&acc)[2], int64_t, int64_t) const {
-    acc[0] = U{} + acc_t(1);
-    acc[1] = U{};
-  }
-
-  template <typename U>
-  GNNLIB_INLINE void step(U (&acc)[2], int64_t, const Edge& edge, int64_t f) const {
-    const U message = load_as<U>(edge.row + f) * edge.factor;
-    acc[0] = message == U{} ? acc[0] : acc[0] * message;
-    acc[1] = message == U{} ? acc[1] + acc_t(1) : acc[1];
-  }
-
-  GNNLIB_INLINE void combine(acc_t (&a)[2], const acc_t (&b)[2], int64_t) const {
-    a[0] *= b[0];
-    a[1] += b[1];
-  }
-
-  template <typename U>
-  GNNLIB_INLINE void finish(int64_t row, int64_t f, const U (&acc)[2], int64_t) const {
-    const U all = load_as<U>(grad + row * width + f) * acc[0];
-    store_as(share + row * width + f, acc[1] > U{} + acc_t(1) ? U{} : all);
-  }
-};
 
 template <typename scalar_t, Reduce R>
 struct MessageGrad {
@@ -285,19 +188,6 @@ void segment_rows(const scalar_t* share, const scalar_t* out, const scalar_t* x,
     for (; f < width; ++f) {
       gain_at<scalar_t, R, T>(x + from + f, out + to + f, share + to + f, grad + from + f);
     }
-  }
-}
-
-template <typename scalar_t>
-void message_share(const Message& m, const Tensor& grad, const Tensor& out, Reduce reduce,
-                   Tensor& share) {
-  if (reduce == Reduce::Mul) {
-    fold_rows(ProductShare<scalar_t>{SourceRows<scalar_t>(m), grad.const_data_ptr<scalar_t>(),
-                                     share.mutable_data_ptr<scalar_t>()});
-  } else {
-    fold_rows(ExtremumShare<scalar_t>{SourceRows<scalar_t>(m), grad.const_data_ptr<scalar_t>(),
-                                      out.const_data_ptr<scalar_t>(),
-                                      share.mutable_data_ptr<scalar_t>()});
   }
 }
 
