@@ -29,6 +29,10 @@ from torch_geometric.nn.aggr import (
     SoftmaxAggregation,
 )
 
+# PyG writes `propagate` for a class when it first makes one of it: with a sum, it takes matrices.
+for known in (GCNConv, SAGEConv, GraphConv):
+    known(1, 1, aggr="sum")
+
 WIDTH, NODES, DEGREES = 6, 12, torch.tensor([1, 3, 4, 2, 2])
 SCALERS = ["identity", "amplification", "attenuation", "linear", "inverse_linear"]
 
