@@ -1,11 +1,57 @@
-"""The graphs the benchmarks run on: one large with hubs, and a batch of molecules."""
+"""The graphs the benchmarks run on: one large with hubs, and five shapes of a tenth of its size."""
+
+import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gnnlib import Adjacency
+
 # The size of ogbn-arxiv with both directions of every edge.
 ARXIV_NODES, ARXIV_EDGES = 169_343, 2_332_486
+
+
+# Compared by identity, so that what is prepared for a graph can be kept with it.
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Edges ``[2, E]`` from ``num_src`` to ``num_dst`` nodes; a new tensor each call, if asked."""
+
+    edge_index: Tensor
+    num_src: int
+    num_dst: int
+    is_new: bool = False
+
+    def edges(self) -> Tensor:
+        """What a layer would be handed this time."""
+        # A clone is what a loader's batch is to the adjacency cache: a tensor it has not seen.
+        return self.edge_index.clone() if self.is_new else self.edge_index
+
+    def adjacency(self) -> Adjacency:
+        """What a layer makes of its edges, or finds again."""
+        return Adjacency.of(self.edges(), (self.num_src, self.num_dst))
+
+
+def large(quick: bool = False) -> Graph:
+    """The large graph."""
+    num_nodes, num_edges = (500, 4_000) if quick else (ARXIV_NODES, ARXIV_EDGES)
+    return Graph(power_law(num_nodes, num_edges), num_nodes, num_nodes)
+
+
+def shapes(quick: bool = False) -> dict[str, Graph]:
+    """Graphs of about 250,000 edges each, and a batch of 128 molecules."""
+    side, scale = (6, 1_000) if quick else (177, 1)
+    num_edges = 250_000 // scale
+    num_nodes = num_edges * ARXIV_NODES // ARXIV_EDGES
+    batch, batch_nodes = molecules(4 if quick else 128)
+    return {
+        "grid": Graph(grid(side), side**2, side**2),
+        "molecules": Graph(batch, batch_nodes, batch_nodes),
+        "power law": Graph(power_law(num_nodes, num_edges), num_nodes, num_nodes),
+        "one hub": Graph(star(num_edges // 2), num_edges // 2 + 1, num_edges // 2 + 1),
+        "bipartite": bipartite(20_000 // scale, 5_000 // scale, num_edges),
+    }
 
 
 def power_law(
@@ -78,3 +124,29 @@ def _molecule(rng: np.random.Generator, size: int) -> np.ndarray:
     rings = max(1, round(0.05 * size + 1))
     first = rng.choice(size - 5, min(rings, size - 5), replace=False)
     return np.concatenate([tree, np.stack([first, first + 5], axis=1)])
+
+
+def grid(side: int) -> Tensor:
+    """``[2, E]`` of a square grid whose nodes are joined to their eight neighbours."""
+    row, col = torch.arange(side * side) // side, torch.arange(side * side) % side
+    edges = []
+    for dr, dc in itertools.product((-1, 0, 1), repeat=2):
+        r, c = row + dr, col + dc
+        inside = (r >= 0) & (r < side) & (c >= 0) & (c < side) & (dr != 0 or dc != 0)
+        edges.append(torch.stack([(row * side + col)[inside], (r * side + c)[inside]]))
+    return torch.cat(edges, 1)
+
+
+def star(leaves: int, seed: int = 0) -> Tensor:
+    """``[2, 2 * leaves]``: one node joined to all others, both ways, in no particular order."""
+    rng = np.random.default_rng(seed)
+    hub, leaf = np.zeros(leaves, dtype=np.int64), np.arange(1, leaves + 1)
+    both = np.stack([np.concatenate([hub, leaf]), np.concatenate([leaf, hub])])
+    return torch.from_numpy(np.ascontiguousarray(rng.permutation(both, axis=1)))
+
+
+def bipartite(num_src: int, num_dst: int, num_edges: int, seed: int = 0) -> Graph:
+    """Edges with uniform ends, from many nodes to fewer others, as from users to items."""
+    rng = np.random.default_rng(seed)
+    ends = [rng.integers(0, size, num_edges) for size in (num_src, num_dst)]
+    return Graph(torch.from_numpy(np.stack(ends)), num_src, num_dst)

@@ -7,20 +7,19 @@ sides hold the same weights and draw the same noise, and are checked to give the
 gradients.
 """
 
-import argparse
 import copy
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch_geometric.nn.conv import MessagePassing
 
-from benchmarks._harness import RESULTS, Case, Side, run
+from benchmarks._command import command
+from benchmarks._graphs import grid
+from benchmarks._harness import Case, Side
 from gnnlib.models import CoGNN
 
-NAME = "cognn"
 FEATURES = 7
 
 
@@ -76,17 +75,6 @@ class _PlainCoGNN(nn.Module):
         return self.decoder(self.norm(x))
 
 
-def grid(side: int) -> Tensor:
-    """``[2, E]`` of a square grid whose nodes are joined to their eight neighbours."""
-    row, col = torch.arange(side * side) // side, torch.arange(side * side) % side
-    edges = []
-    for dr, dc in itertools.product((-1, 0, 1), repeat=2):
-        r, c = row + dr, col + dc
-        inside = (r >= 0) & (r < side) & (c >= 0) & (c < side) & (dr != 0 or dc != 0)
-        edges.append(torch.stack([(row * side + col)[inside], (r * side + c)[inside]]))
-    return torch.cat(edges, 1)
-
-
 def _epoch(name: str, model: nn.Module, x: Tensor, edge_index: Tensor, y: Tensor) -> Side:
     # At a learning rate of zero the optimizer does all its work, and the sides stay equal.
     optimizer = torch.optim.Adam(model.parameters(), lr=0.0)
@@ -120,20 +108,18 @@ def _case(side: int, hidden_channels: int, num_layers: int) -> Case:
     return Case(name, sides)
 
 
+def cases(quick: bool) -> Iterator[Case]:
+    """All cases; if ``quick``, one on a tiny graph."""
+    if quick:
+        yield _case(8, 8, 2)
+        return
+    for width in (32, 64, 128):
+        yield _case(100, width, 8)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; see ``--help``."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m benchmarks.layers.{NAME}", description=__doc__
-    )
-    parser.add_argument("--quick", action="store_true", help="tiny graph, two rounds: does it run?")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args(argv)
-    torch.set_num_threads(options.threads)
-    if options.quick:
-        return run(NAME, [_case(8, 8, 2)], rounds=2, seconds=1, out=None)
-    cases = [_case(100, width, 8) for width in (32, 64, 128)]
-    return run(NAME, cases, rounds=options.rounds, seconds=20, out=RESULTS)
+    return command("layers.cognn", __doc__, cases, argv, seconds=20)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._harness import RESULTS, machine
+from benchmarks._harness import RESULTS
+from benchmarks._machine import machine
 from gnnlib._files import atomic_write
 from gnnlib.models import ModelConfig
 from gnnlib.plotting import plot_curves
