@@ -2,6 +2,7 @@
 // take one more value. Included where GNNLIB_ISA names the namespace to compile it in, so without a
 // guard.
 #include <limits>
+#include <type_traits>
 
 #if defined(__CUDACC__)
 #define GNNLIB_HOST_DEVICE __host__ __device__ __forceinline__
@@ -35,5 +36,20 @@ struct Reducer {
     }
   }
 };
+
+// Calls run(tag) with the tag of a reduction's Reducer: a mean is a sum that is divided later.
+template <typename F>
+void with_reducer(Reduce reduce, const F& run) {
+  switch (reduce) {
+    case Reduce::Min:
+      return run(std::integral_constant<Reduce, Reduce::Min>{});
+    case Reduce::Max:
+      return run(std::integral_constant<Reduce, Reduce::Max>{});
+    case Reduce::Mul:
+      return run(std::integral_constant<Reduce, Reduce::Mul>{});
+    default:
+      return run(std::integral_constant<Reduce, Reduce::Sum>{});
+  }
+}
 
 }  // namespace gnnlib::GNNLIB_ISA

@@ -131,20 +131,10 @@ void gather_reduce(const Message& m, const OptionalTensor& weight, Reduce reduce
            weight->const_data_ptr<scalar_t>()});
     return;
   }
-  const auto run = [&](auto how) {
+  with_reducer(reduce, [&](auto how) {
     fold_rows(GatherReduce<scalar_t, how.value>{SourceRows<scalar_t>(m), reduce == Reduce::Mean,
                                                 out.mutable_data_ptr<scalar_t>()});
-  };
-  switch (reduce) {
-    case Reduce::Min:
-      return run(std::integral_constant<Reduce, Reduce::Min>{});
-    case Reduce::Max:
-      return run(std::integral_constant<Reduce, Reduce::Max>{});
-    case Reduce::Mul:
-      return run(std::integral_constant<Reduce, Reduce::Mul>{});
-    default:
-      return run(std::integral_constant<Reduce, Reduce::Sum>{});
-  }
+  });
 }
 
 }  // namespace gnnlib::GNNLIB_ISA

@@ -151,20 +151,10 @@ void scatter_rows(const Groups& groups, const scalar_t* x, bool mean, scalar_t* 
 
 template <typename scalar_t>
 void scatter_reduce(const Groups& groups, const Tensor& x, Reduce reduce, Tensor& out) {
-  const auto run = [&](auto how) {
+  with_reducer(reduce, [&](auto how) {
     scatter_rows<scalar_t, how.value>(groups, x.const_data_ptr<scalar_t>(), reduce == Reduce::Mean,
                                       out.mutable_data_ptr<scalar_t>());
-  };
-  switch (reduce) {
-    case Reduce::Min:
-      return run(std::integral_constant<Reduce, Reduce::Min>{});
-    case Reduce::Max:
-      return run(std::integral_constant<Reduce, Reduce::Max>{});
-    case Reduce::Mul:
-      return run(std::integral_constant<Reduce, Reduce::Mul>{});
-    default:
-      return run(std::integral_constant<Reduce, Reduce::Sum>{});
-  }
+  });
 }
 
 // The first of equals wins, and the first NaN over all.

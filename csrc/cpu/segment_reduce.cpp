@@ -230,20 +230,10 @@ struct SegmentArg : SegmentRows<scalar_t, ArgAccumulate<scalar_t> > {
 
 template <typename scalar_t>
 void segment_reduce(const Csr& graph, const Tensor& x, Reduce reduce, Tensor& out) {
-  const auto run = [&](auto how) {
+  with_reducer(reduce, [&](auto how) {
     fold_rows(SegmentReduce<scalar_t, how.value>{
         {graph, x}, reduce == Reduce::Mean, out.mutable_data_ptr<scalar_t>()});
-  };
-  switch (reduce) {
-    case Reduce::Min:
-      return run(std::integral_constant<Reduce, Reduce::Min>{});
-    case Reduce::Max:
-      return run(std::integral_constant<Reduce, Reduce::Max>{});
-    case Reduce::Mul:
-      return run(std::integral_constant<Reduce, Reduce::Mul>{});
-    default:
-      return run(std::integral_constant<Reduce, Reduce::Sum>{});
-  }
+  });
 }
 
 template <typename scalar_t>
