@@ -188,6 +188,15 @@ def test_lazy_layers(make):
     assert_same([fast(x, edge_index)], [out], 1e-5)  # projected first, now that widths are known
 
 
+def test_lazy_edge_features():
+    model = GATConv(-1, 4, heads=2, edge_dim=-1)
+    fast, edge_index = accelerate(model), graph("any")
+    assert report(fast).layers[0].fused
+    x, attr = torch.randn(NODES, WIDTH), torch.randn(edge_index.size(1), 3)
+    for _ in range(2):
+        assert_same([fast(x, edge_index, attr)], [model(x, edge_index, attr)], 1e-5)
+
+
 @pytest.mark.parametrize(
     "name", ["gcn", "sage-list", "gat-edges", "gatv2", "transformer", "pna", "cheb-3"]
 )

@@ -13,7 +13,7 @@ from gnnlib import ops
 from gnnlib.edges import Edges
 from gnnlib.lowering._aggregate import listened
 from gnnlib.lowering._convolution import sums_only
-from gnnlib.lowering._linear import is_plain
+from gnnlib.lowering._linear import is_lazy, is_plain
 from gnnlib.lowering._row import Features, Row, sides
 
 
@@ -32,8 +32,9 @@ def _gat(conv: Any, x: Features, edges: Edges) -> Tensor:
     scores = ops.edge_add(sent, heard, adj)
     own = _paired(sent, adj.num_dst) + heard if conv.add_self_loops else None
     if edges.attr is not None and conv.lin_edge is not None:
-        fold = _edge_fold(conv)
-        of_edges = linear(edges.attr if edges.attr.dim() > 1 else edges.attr.unsqueeze(-1), fold)
+        attr = edges.attr if edges.attr.dim() > 1 else edges.attr.unsqueeze(-1)
+        fold = _edge_fold(conv, attr)
+        of_edges = linear(attr, fold)
         scores = scores + of_edges
         own = None if own is None else own + _of_loops(conv, of_edges, fold, edges)
     own = None if own is None else leaky_relu(own, conv.negative_slope)
@@ -151,8 +152,10 @@ def _never(scores: Tensor) -> float:
     return torch.finfo(scores.dtype).min / 2
 
 
-def _edge_fold(conv: Any) -> Tensor:
+def _edge_fold(conv: Any, attr: Tensor) -> Tensor:
     """``[H, D]``: edge features and their attention are both linear, and meet in one matrix."""
+    if is_lazy(conv.lin_edge):
+        conv.lin_edge(attr[:1])
     weight = conv.lin_edge.weight.view(conv.heads, conv.out_channels, -1)
     fold: Tensor = (weight * conv.att_edge.view(conv.heads, -1, 1)).sum(1)
     return fold
@@ -192,7 +195,8 @@ def _gat_why_not(conv: Any) -> str | None:
     if conv.lin_edge is not None:
         if isinstance(fill, str) and fill not in ("add", "sum", "mean"):
             return f"fill_value={fill!r} of edge features, which is not linear in them"
-        if not is_plain(conv.lin_edge):
+        plain = is_plain(conv.lin_edge) or is_lazy(conv.lin_edge)
+        if not plain or conv.lin_edge.bias is not None:
             return "its lin_edge is no plain linear map"
     return sums_only(conv)
 

@@ -18,6 +18,11 @@ def is_plain(lin: Any) -> bool:
     return type(lin) in (pyg.Linear, nn.Linear) and not hooked(lin)
 
 
+def is_lazy(lin: Any) -> bool:
+    """Whether a linear map of PyG's will learn its width from its first input."""
+    return type(lin) is pyg.Linear and hasattr(lin, "_hook")
+
+
 def projected(lin: Any, x: Tensor, operator: Callable[[Tensor], Tensor]) -> Tensor:
     """``lin(operator(x))`` for an operator that is linear over nodes.
 
