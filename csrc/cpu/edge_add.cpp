@@ -15,7 +15,10 @@ void add_ends(const Csr& graph, const Tensor& x_src, const Tensor& x_dst, Tensor
   const auto range = [&](int64_t row, int64_t begin, int64_t end) {
     const scalar_t* const b = dst + row * width;
     for (int64_t e = begin; e < end; ++e) {
-      if (e + kAhead < graph.num_edges) __builtin_prefetch(src + graph.col[e + kAhead] * width);
+      if (e + kAhead < graph.num_edges) {
+        __builtin_prefetch(src + graph.col[e + kAhead] * width);
+        __builtin_prefetch(to + graph.position(e + kAhead) * width, 1);
+      }
       const scalar_t* const a = src + graph.col[e] * width;
       scalar_t* const sum = to + graph.position(e) * width;
       for (int64_t k = 0; k < width; ++k) {

@@ -21,7 +21,7 @@ template <typename T>
 void exponentials(const Columns<T>& columns, T* run, int64_t rows, T* top, T* sum) {
   const int64_t lanes = columns.lanes(rows);
   const auto at = [&](int64_t i) { return load_register(run + i); };
-  std::fill(run + rows * columns.count, run + lanes, -std::numeric_limits<T>::infinity());
+  std::fill(run + rows * columns.stride, run + lanes, -std::numeric_limits<T>::infinity());
   columns.template fold<Reduce::Max>(lanes, top, at);
   exponentiate(columns, run, lanes, top);
   columns.template fold<Reduce::Sum>(lanes, sum, at);

@@ -55,14 +55,14 @@ struct Attend : SourceRows<scalar_t> {
 
   const Heads<acc_t>& heads;
   scalar_t* out;
-  const acc_t* share;  // of the edges from `begin` on, a value a head
-  int64_t begin;
+  const acc_t* share;  // of the edges from `begin` on, a row of heads each
+  int64_t stride, begin;
   const acc_t* sum;  // of the shares
 
   static constexpr int kParts = 1;
 
   GNNLIB_INLINE bool edge(int64_t row, int64_t e, Edge& edge) const {
-    edge.share = share + (e - begin) * heads.count;
+    edge.share = share + (e - begin) * stride;
     return Rows::edge(row, e, edge);
   }
 
@@ -119,7 +119,7 @@ class AttendRows {
 
  private:
   Attend<scalar_t> attend(const acc_t* share, int64_t begin, const acc_t* sum) const {
-    return {rows_, heads_, out_, share, begin, sum};
+    return {rows_, heads_, out_, share, columns_.stride, begin, sum};
   }
 
   void fold(int64_t row, int64_t begin, int64_t end, Pieces<acc_t>* pieces, int64_t k) const {
@@ -127,11 +127,12 @@ class AttendRows {
     acc_t* const share = scratch<acc_t>(columns_.lanes(end - begin), 0);
     acc_t* const top = scratch<acc_t>(2 * columns_.tile(), 1);
     acc_t* const sum = top + columns_.tile();
-    read_rows(rows_.graph, scores_, heads, 0, heads, begin, end, share);
+    read_rows(rows_.graph, scores_, heads, 0, columns_, begin, end, share);
     if (rows_.factors.gate) {
       for (int64_t e = begin; e < end; ++e) {
         if (rows_.factors.open(rows_.graph.col[e])) continue;
-        std::fill_n(share + (e - begin) * heads, heads, -std::numeric_limits<acc_t>::infinity());
+        std::fill_n(share + (e - begin) * columns_.stride, heads,
+                    -std::numeric_limits<acc_t>::infinity());
       }
     }
     exponentials(columns_, share, end - begin, top, sum);

@@ -43,9 +43,11 @@ class Heads {
     const Index last = head[step - 1];
     native<acc_t> out = native<acc_t>{} + static_cast<acc_t>(factor[*head]);
     if (*head == last) return out;
-    if (last - *head == step - 1) {  // heads of one column
-      for (int k = 1; k < step; ++k) out[k] = static_cast<acc_t>(factor[*head + k]);
-      return out;
+    if constexpr (std::is_same_v<T, acc_t>) {
+      if (last - *head == step - 1) {  // heads of one column
+        std::memcpy(&out, factor + *head, sizeof(out));
+        return out;
+      }
     }
     native<Index> heads;
     std::memcpy(&heads, head, sizeof(heads));

@@ -58,6 +58,10 @@ template <typename scalar_t>
 struct LogSumExp : Exponentials<scalar_t> {
   using typename Exponentials<scalar_t>::acc_t;
 
+  void measure(const Block<acc_t>& b, Statistics<acc_t>& to) const {
+    exponentials(b.columns, this->read(b, nullptr), b.end - b.begin, to.first, to.second);
+  }
+
   void write(const Block<acc_t>& b, const Statistics<acc_t>& known) const {
     constexpr acc_t infinity = std::numeric_limits<acc_t>::infinity();
     for (int64_t k = 0; k < b.columns.count; ++k) {
@@ -97,13 +101,13 @@ struct LogSumExpGrad {
     b.columns.spread(of.first);
     b.columns.spread(of.second);
     acc_t* const run = scratch<acc_t>(b.lanes());
-    read_rows(graph, x, width, b.f, b.columns.count, b.begin, b.end, run);
+    read_rows(graph, x, width, b.f, b.columns, b.begin, b.end, run, out);
     b.columns.each(b.lanes(), [&](int64_t i, int64_t k) {
       const native<acc_t> share =
           exp_of_register<acc_t>(load_register(run + i) - load_register(of.first + k));
       store_register(run + i, share * load_register(of.second + k));
     });
-    write_rows(graph, run, width, b.f, b.columns.count, b.begin, b.end, out);
+    write_rows(graph, run, width, b.f, b.columns, b.begin, b.end, out);
   }
 };
 

@@ -9,7 +9,7 @@ constexpr int64_t kColumns = 64;
 // A tile of each of two statistics of a segment's columns.
 template <typename T>
 struct Statistics {
-  T first[kColumns * Columns<T>::kLanes], second[kColumns * Columns<T>::kLanes];
+  T first[kColumns], second[kColumns];
 };
 
 // Some columns of some rows.
@@ -92,14 +92,11 @@ struct Exponentials {
   const scalar_t* x;
   scalar_t* out;
 
-  acc_t* read(const Block<acc_t>& b) const {
+  // `soon`: what will be written to in the order of x, if anything.
+  acc_t* read(const Block<acc_t>& b, const scalar_t* soon) const {
     acc_t* const run = scratch<acc_t>(b.lanes());
-    read_rows(graph, x, width, b.f, b.columns.count, b.begin, b.end, run);
+    read_rows(graph, x, width, b.f, b.columns, b.begin, b.end, run, soon);
     return run;
-  }
-
-  void measure(const Block<acc_t>& b, Statistics<acc_t>& to) const {
-    exponentials(b.columns, read(b), b.end - b.begin, to.first, to.second);
   }
 
   void combine(acc_t& top, acc_t& sum, acc_t piece_top, acc_t piece_sum) const {

@@ -56,14 +56,35 @@ GNNLIB_INLINE void store(T* p, vec<typename AccumulateIn<T>::type> value) {
   }
 }
 
+// Every lane k in the place of lane k ^ Distance.
+template <typename T, int Distance>
+GNNLIB_INLINE native<T> swapped(native<T> v) {
+  using Index = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
+  native<Index> from;
+  for (int k = 0; k < GNNLIB_REGISTER / int(sizeof(T)); ++k) from[k] = k ^ Distance;
+  return __builtin_shuffle(v, from);
+}
+
+// In every lane the sum of its group of 2 * Half, a power of two.
+template <typename T, int Half>
+GNNLIB_INLINE native<T> group_sums(native<T> v) {
+  if constexpr (Half > 0) {
+    return group_sums<T, Half / 2>(v + swapped<T, Half>(v));
+  } else {
+    return v;
+  }
+}
+
 template <typename T>
 GNNLIB_INLINE T horizontal_sum(vec<T> v) {
-  T part[lanes<vec<T>, T>];
+  constexpr int count = sizeof(v) / sizeof(native<T>);
+  native<T> part[count];
   std::memcpy(part, &v, sizeof(v));
-  for (int width = lanes<vec<T>, T> / 2; width > 0; width /= 2) {
+#pragma GCC unroll 4
+  for (int width = count / 2; width > 0; width /= 2) {
     for (int k = 0; k < width; ++k) part[k] += part[k + width];
   }
-  return part[0];
+  return group_sums<T, GNNLIB_REGISTER / int(sizeof(T)) / 2>(part[0])[0];
 }
 
 // Equal, or both NaN: the test for "this message is the one that won".

@@ -54,16 +54,20 @@ template <typename scalar_t>
 struct Softmax : Exponentials<scalar_t> {
   using typename Exponentials<scalar_t>::acc_t;
 
+  void measure(const Block<acc_t>& b, Statistics<acc_t>& to) const {
+    exponentials(b.columns, this->read(b, this->out), b.end - b.begin, to.first, to.second);
+  }
+
   void write(const Block<acc_t>& b, const Statistics<acc_t>& known) const {
     acc_t* const run = scratch<acc_t>(b.lanes());
     b.columns.each(b.lanes(), [&](int64_t i, int64_t k) {
       store_register(run + i, load_register(run + i) / load_register(known.second + k));
     });
-    write_rows(this->graph, run, this->width, b.f, b.columns.count, b.begin, b.end, this->out);
+    write_rows(this->graph, run, this->width, b.f, b.columns, b.begin, b.end, this->out);
   }
 
   void again(const Block<acc_t>& b, const Statistics<acc_t>& known) const {
-    exponentiate(b.columns, this->read(b), b.lanes(), known.first);
+    exponentiate(b.columns, this->read(b, this->out), b.lanes(), known.first);
     write(b, known);
   }
 };
@@ -81,9 +85,9 @@ struct SoftmaxGrad {
   void read(const Block<acc_t>& b, acc_t*& share, acc_t*& heard) const {
     share = scratch<acc_t>(b.lanes(), 0);
     heard = scratch<acc_t>(b.lanes(), 1);
-    const int64_t count = b.columns.count, values = (b.end - b.begin) * count;
-    read_rows(graph, a, width, b.f, count, b.begin, b.end, share);
-    read_rows(graph, grad, width, b.f, count, b.begin, b.end, heard);
+    const int64_t values = (b.end - b.begin) * b.columns.stride;
+    read_rows(graph, a, width, b.f, b.columns, b.begin, b.end, share, out);
+    read_rows(graph, grad, width, b.f, b.columns, b.begin, b.end, heard);
     std::fill(share + values, share + b.lanes(), acc_t(0));
     std::fill(heard + values, heard + b.lanes(), acc_t(0));
   }
@@ -106,7 +110,7 @@ struct SoftmaxGrad {
       const native<acc_t> mean = load_register(known.first + k);
       store_register(share + i, load_register(share + i) * (load_register(heard + i) - mean));
     });
-    write_rows(graph, share, width, b.f, b.columns.count, b.begin, b.end, out);
+    write_rows(graph, share, width, b.f, b.columns, b.begin, b.end, out);
   }
 
   void again(const Block<acc_t>& b, const Statistics<acc_t>& known) const {
