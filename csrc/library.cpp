@@ -12,6 +12,8 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
       "Tensor)");
   m.def("group_index(Tensor index, SymInt size) -> (Tensor, Tensor)");
   m.def("index_to_ptr(Tensor index, SymInt size) -> Tensor");
+  m.def("fold_index(Tensor index, SymInt size) -> Tensor");
+  m.def("fold_ptr(Tensor ptr, SymInt size) -> Tensor");
   m.def("check_csr(Tensor rowptr, Tensor col, Tensor? perm, SymInt num_src) -> ()");
   m.def(
       "gather_reduce(Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor? t_rowptr, Tensor? "
