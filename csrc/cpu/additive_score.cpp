@@ -65,9 +65,43 @@ STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
 
 namespace gnnlib::GNNLIB_ISA {
 
+constexpr int64_t kBlock = 256;  // columns whose terms are kept at a time
+
+// The terms of some heads, and room to add them up.
+template <typename T>
+struct HeadTerms {
+  static constexpr int kStep = lanes<vec<T>, T>;
+  alignas(64) T of[2][kBlock + 2 * kStep];
+
+  // One sum a head: neighbours are added in pairs as long as they come in pairs.
+  GNNLIB_INLINE const T* by_head(int64_t heads, int64_t columns) {
+    int from = 0;
+    for (; columns > 0 && columns % 2 == 0; columns /= 2, from = 1 - from) {
+      add_pairs(of[from], of[1 - from], heads * columns / 2);
+    }
+    if (columns == 1) return of[from];
+    const T* next = of[from];
+    for (int64_t h = 0; h < heads; ++h) {
+      T sum = 0;
+      for (int64_t c = 0; c < columns; ++c) sum += *next++;
+      of[1 - from][h] = sum;
+    }
+    return of[1 - from];
+  }
+
+  // Of `count` pairs, rounded up to a vector's worth.
+  static GNNLIB_INLINE void add_pairs(const T* __restrict in, T* __restrict out, int64_t count) {
+    for (int64_t k = 0; k < count; k += kStep) {
+      for (int c = 0; c < kStep; ++c) out[k + c] = in[2 * (k + c)] + in[2 * (k + c) + 1];
+    }
+  }
+};
+
 template <typename scalar_t>
 struct AdditiveScore {
   using acc_t = typename AccumulateIn<scalar_t>::type;
+  using Terms = HeadTerms<acc_t>;
+  static constexpr int kStep = Terms::kStep;
 
   Csr graph;
   int64_t width;
@@ -78,10 +112,9 @@ struct AdditiveScore {
   acc_t negative_slope;
   scalar_t* out;
 
-  static constexpr int64_t kBlock = 256;  // columns whose terms are kept at a time
-
   GNNLIB_INLINE void prefetch(int64_t e) const {
     prefetch_row(x_src + graph.col[e] * width, width * sizeof(scalar_t));
+    prefetch_row(out + graph.position(e) * heads, heads * sizeof(scalar_t));
   }
 
   template <typename U>
@@ -97,32 +130,31 @@ struct AdditiveScore {
   }
 
   // Heads narrower than a vector share it: their terms are written down, then summed by head.
-  GNNLIB_INLINE void narrow_heads(int64_t row, int64_t e, int64_t columns, scalar_t* to) const {
-    constexpr int step = lanes<vec<acc_t>, acc_t>;
-    acc_t terms[kBlock];
+  GNNLIB_INLINE void narrow_heads(int64_t row, int64_t e, int64_t columns, Terms& terms,
+                                  scalar_t* to) const {
     const int64_t at_once = kBlock / std::max<int64_t>(columns, 1);
     for (int64_t first = 0; first < heads; first += at_once) {
-      const int64_t last = std::min(first + at_once, heads);
-      const int64_t begin = first * columns, count = (last - first) * columns;
+      const int64_t count = std::min(at_once, heads - first), begin = first * columns;
       int64_t f = 0;
-      for (; f + step <= count; f += step) store(terms + f, term<vec<acc_t> >(row, e, begin + f));
-      for (; f < count; ++f) terms[f] = term<acc_t>(row, e, begin + f);
-      const acc_t* next = terms;
-      for (int64_t h = first; h < last; ++h) {
-        acc_t sum = 0;
-        for (int64_t c = 0; c < columns; ++c) sum += *next++;
-        to[h] = static_cast<scalar_t>(sum);
+      for (; f + kStep <= count * columns; f += kStep) {
+        store(terms.of[0] + f, term<vec<acc_t> >(row, e, begin + f));
       }
+      for (; f < count * columns; ++f) terms.of[0][f] = term<acc_t>(row, e, begin + f);
+      const acc_t* sums = terms.by_head(count, columns);
+      int64_t h = 0;
+      for (; h + kStep <= count; h += kStep) store(to + first + h, load(sums + h));
+      for (; h < count; ++h) to[first + h] = static_cast<scalar_t>(sums[h]);
     }
   }
 
   void range(int64_t row, int64_t begin, int64_t end) const {
     const int64_t columns = width / heads;
+    Terms terms = {};
     for (int64_t e = begin; e < end; ++e) {
       if (e + kAhead < graph.num_edges) prefetch(e + kAhead);
       scalar_t* to = out + graph.position(e) * heads;
-      if (columns < lanes<vec<acc_t>, acc_t>) {
-        narrow_heads(row, e, columns, to);
+      if (columns < kStep) {
+        narrow_heads(row, e, columns, terms, to);
         continue;
       }
       for (int64_t h = 0; h < heads; ++h) {
