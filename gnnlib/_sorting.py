@@ -104,7 +104,8 @@ def _index_to_ptr_reference(index: Tensor, size: int) -> Tensor:
     check_index(index, size)
     if not _is_sorted_reference(index):
         raise ValueError("`index` must be sorted along its last dimension (use scatter instead)")
-    return torch.searchsorted(index, torch.arange(size + 1, device=index.device))
+    ends = torch.arange(size + 1, device=index.device)
+    return torch.searchsorted(index.contiguous(), ends)
 
 
 def _fold_index_reference(index: Tensor, size: int) -> Tensor:

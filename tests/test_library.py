@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,15 @@ def results(dtype: torch.dtype = torch.float64) -> dict[str, Any]:
     nothing = torch.zeros(0, 2)
     for reduce in ("sum", "mean", "min", "max"):
         found[f"empty {reduce}"] = [gnnlib.ops.gather_reduce(nothing, empty, None, reduce)]
+    src, index = torch.randn(40, 6, generator=draw, dtype=dtype), edges[1]
+    for width, reduce in product((2, 6), ("sum", "mean", "min", "max", "mul")):
+        out = gnnlib.ops.scatter(src[:, :width], index, 0, dim_size=10, reduce=reduce)
+        found[f"scatter {reduce} {width}"] = [out]
+    for width in (2, 6):
+        args = (src[:, :width], index, 0)
+        found[f"places {width}"] = [*gnnlib.ops.scatter_max(*args), gnnlib.ops.scatter_std(*args)]
+        found[f"softmax {width}"] = [gnnlib.ops.scatter_softmax(*args)]
+    found["batches"] = [gnnlib.ops.scatter(src.view(4, 10, 6), index.view(4, 10), 1)]
     whole = torch.arange(14, dtype=torch.int32).view(7, 2)
     for reduce in ("sum", "min", "max"):
         graph = gnnlib.Adjacency.of(edges, (7, 9))

@@ -143,8 +143,8 @@ def test_agrees_with_torch_scatter(call: Call, reduce: str, with_out: bool) -> N
     first = call.index[..., 0] if call.index.size(-1) else torch.zeros(1)
     if with_out and first.any():
         return  # it reads the wrong row of `out`
-    if not call.src.numel() or call.index.size(-1) != call.src.size(call.dim):
-        return  # it returns memory that nothing was written to
+    if not call.src.numel():
+        return  # it may divide by zero
     found = []
     for module in (ops, peer):
         src, out = call.leaf(), call.values(*call.result_shape, seed=7) if with_out else None
