@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import prod
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from gnnlib._cache import TensorCache
 from gnnlib.ops._grouping import Grouping, Shape
 
 Segments = tuple[Tensor, Tensor | None]  # ptr and perm
-Build = Callable[[Tensor, int], Segments]
+T = TypeVar("T")
 
 # Rows of as many columns are reduced as they come; wider ones pay for being grouped first.
 NARROW = 8
@@ -56,9 +57,10 @@ def by_index(
     """Groups in any order along ``dim``; as ``segments`` even where narrow rows need none."""
     groups, index = _by_index(shape, index, dim, _needed(index, shape) if size is None else size)
     if groups.width <= NARROW and not segments:
-        groups.index = _listed(groups, index)
+        plain = groups.num_rows == groups.length  # nothing to build
+        groups.index = _listed(groups, index) if plain else _found(groups, index, _listed)
     else:
-        groups.ptr, groups.perm = _segments(groups, index, _any_order)
+        groups.ptr, groups.perm = _found(groups, index, _any_order)
     return groups
 
 
@@ -67,7 +69,7 @@ def by_sorted_index(shape: Shape, index: Tensor, size: int | None) -> Grouping:
     if size is None:
         size = _needed(index, shape[: index.dim()])
     groups, index = _by_index(shape, index, index.dim() - 1, size)
-    groups.ptr, groups.perm = _segments(groups, index, _in_order)
+    groups.ptr, groups.perm = _found(groups, index, _in_order)
     return groups
 
 
@@ -160,28 +162,27 @@ def _listed(groups: Grouping, index: Tensor) -> Tensor:
     return listed
 
 
-def _segments(groups: Grouping, index: Tensor, build: Build) -> Segments:
-    """The segments of an index, built once while it lives."""
+def _found(groups: Grouping, index: Tensor, build: Callable[[Grouping, Tensor], T]) -> T:
+    """What is built from an index, built once while it lives."""
     if torch.compiler.is_compiling():
-        return build(_listed(groups, index), groups.num_groups)
+        return build(groups, index)
     # Views such as the rows of an `edge_index` are made anew all the time; what they view lives on.
     source = index if index._base is None else index._base
     view = (index.storage_offset(), index.shape, index.stride())
     key = (*view, groups.batches, groups.length, groups.size, build)
-    found: Segments = _cache.find(
-        source, key, lambda: build(_listed(groups, index), groups.num_groups)
-    )
+    found: T = _cache.find(source, key, lambda: build(groups, index))
     return found
 
 
-def _in_order(index: Tensor, size: int) -> Segments:
-    return _sorting.index_to_ptr(index, size), None
+def _in_order(groups: Grouping, index: Tensor) -> Segments:
+    return _sorting.index_to_ptr(_listed(groups, index), groups.num_groups), None
 
 
-def _any_order(index: Tensor, size: int) -> Segments:
+def _any_order(groups: Grouping, index: Tensor) -> Segments:
     # A check of order would make a compiled graph depend on the data, and a GPU wait.
     blind = torch.compiler.is_compiling() or index.device.type != "cpu"
-    if not blind and _sorting.is_sorted(index):
-        return _in_order(index, size)
-    ptr, perm = _sorting.group_index(index, size)
+    listed = _listed(groups, index)
+    if not blind and _sorting.is_sorted(listed):
+        return _sorting.index_to_ptr(listed, groups.num_groups), None
+    ptr, perm = _sorting.group_index(listed, groups.num_groups)
     return ptr, perm
