@@ -237,13 +237,13 @@ def test_any_graph(data: Any) -> None:
 
 def test_a_wrong_call_says_what_to_do() -> None:
     x, edges = torch.ones(2, 1), torch.tensor([[0, 1], [1, 0]])
-    with pytest.raises(ValueError, match="`statistics` must be a list of sum, .*, got 'median'"):
+    with pytest.raises(ValueError, match=r"`statistics` must be a list of sum, .*, got 'median'"):
         gather_statistics(x, edges, ("mean", "median"))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="must be a list of .*, got 'mean'"):
+    with pytest.raises(ValueError, match=r"must be a list of .*, got 'mean'"):
         gather_statistics(x, edges, "mean")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="floating point, got torch.int64"):
+    with pytest.raises(ValueError, match=r"floating point, got torch.int64"):
         gather_statistics(x.long(), edges)
-    with pytest.raises(ValueError, match="`weight` must have one value per edge, 2, got"):
+    with pytest.raises(ValueError, match=r"`weight` must have one value per edge, 2, got"):
         gather_statistics(x, edges, weight=torch.ones(3))
-    with pytest.raises(IndexError, match="must hold target nodes in"):
+    with pytest.raises(IndexError, match=r"must hold target nodes in"):
         gather_statistics(x, edges + 1)
