@@ -85,9 +85,7 @@ def _training_step(model: nn.Module, inputs: tuple[Any, ...], grad: Tensor) -> t
     out = model(x, *inputs[1:])
     learnt = [x, *(p for p in model.parameters() if p.requires_grad)]
     grads = torch.autograd.grad(out, learnt, grad, materialize_grads=True)
-    # Sums over all nodes, whose rounding grows with them.
-    scale = out.size(0) ** 0.5
-    return out.detach(), grads[0], *(g / scale for g in grads[1:])
+    return out.detach(), *grads
 
 
 def _sides(
