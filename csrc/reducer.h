@@ -19,6 +19,7 @@ struct Reducer {
   using Limits = std::numeric_limits<T>;
   static constexpr T lowest = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
   static constexpr T highest = Limits::has_infinity ? Limits::infinity() : Limits::max();
+  static constexpr bool compares = R == Reduce::Min || R == Reduce::Max;
   // What nothing at all reduces to.
   static constexpr T empty = R == Reduce::Mul ? T(1) : T(0);
   static constexpr T init = R == Reduce::Min ? highest : R == Reduce::Max ? lowest : empty;

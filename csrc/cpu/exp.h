@@ -61,10 +61,10 @@ GNNLIB_INLINE native<T> exp_of_register(native<T> x) {
 }
 
 GNNLIB_INLINE vec<float> exp_of(vec<float> x) {
-  return by_register<float>(x, exp_of_register<float>);
+  return by_register([](auto part) GNNLIB_LAMBDA { return exp_of_register<float>(part); }, x);
 }
 GNNLIB_INLINE vec<double> exp_of(vec<double> x) {
-  return by_register<double>(x, exp_of_register<double>);
+  return by_register([](auto part) GNNLIB_LAMBDA { return exp_of_register<double>(part); }, x);
 }
 
 // A lane of a vector: the same bits, whoever asks.

@@ -13,7 +13,14 @@ template <Reduce R>
 struct Gain {
   template <typename U>
   static GNNLIB_INLINE U of(U m, U out, U share) {
-    const U zero = U{};
+    return by_register([](auto a, auto b, auto c) GNNLIB_LAMBDA { return one(a, b, c); }, m, out,
+                       share);
+  }
+
+ private:
+  template <typename V>
+  static GNNLIB_INLINE V one(V m, V out, V share) {
+    const V zero = V{};
     if constexpr (R == Reduce::Mul) {
       return m != zero ? (out != zero ? share / m : zero) : share;
     } else if constexpr (R == Reduce::Var) {

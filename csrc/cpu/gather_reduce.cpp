@@ -77,7 +77,7 @@ struct GatherReduce : SourceRows<scalar_t> {
 
   template <typename U>
   GNNLIB_INLINE void step(U (&acc)[1], int64_t, const Edge& edge, int64_t f) const {
-    acc[0] = Fold::update(acc[0], static_cast<U>(load_as<U>(edge.row + f) * edge.factor));
+    acc[0] = take<Fold>(acc[0], static_cast<U>(load_as<U>(edge.row + f) * edge.factor));
   }
 
   GNNLIB_INLINE void combine(acc_t (&a)[1], const acc_t (&b)[1], int64_t) const {

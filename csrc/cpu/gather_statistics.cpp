@@ -118,8 +118,8 @@ struct GatherStatistics : SourceRows<scalar_t> {
       acc[1] = acc[1] + offset * offset;
     }
     if constexpr (Extrema) {
-      acc[kLow] = Low::update(acc[kLow], message);
-      acc[kLow + 1] = High::update(acc[kLow + 1], message);
+      acc[kLow] = take<Low>(acc[kLow], message);
+      acc[kLow + 1] = take<High>(acc[kLow + 1], message);
     }
   }
 

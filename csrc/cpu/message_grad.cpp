@@ -155,7 +155,9 @@ struct MessageDot {
         Gain<R>::of(static_cast<U>(value * factors.of(source, graph.position(e))),
                     load_as<U>(out + row * width + f), load_as<U>(share + row * width + f));
     // A message that does not count adds nothing, even where x is not finite.
-    return gain != U{} ? acc + value * gain : acc;
+    return by_register([](auto sum, auto v, auto g)
+                           GNNLIB_LAMBDA { return g != 0 ? sum + v * g : sum; },
+                       acc, value, gain);
   }
 
   GNNLIB_INLINE void finish(int64_t e, acc_t sum) const {

@@ -60,7 +60,9 @@ struct ExtremumShare : SourceRows<scalar_t> {
   template <typename U>
   GNNLIB_INLINE void step(U (&ties)[1], int64_t row, const Edge& edge, int64_t f) const {
     const U message = load_as<U>(edge.row + f) * edge.factor;
-    ties[0] = same(message, load_as<U>(out + row * width + f)) ? ties[0] + acc_t(1) : ties[0];
+    ties[0] = by_register([](auto m, auto best, auto n)
+                              GNNLIB_LAMBDA { return same(m, best) ? n + acc_t(1) : n; },
+                          message, load_as<U>(out + row * width + f), ties[0]);
   }
 
   GNNLIB_INLINE void combine(acc_t (&a)[1], const acc_t (&b)[1], int64_t) const { a[0] += b[0]; }
@@ -94,8 +96,10 @@ struct ProductShare : SourceRows<scalar_t> {
   template <typename U>
   GNNLIB_INLINE void step(U (&acc)[2], int64_t, const Edge& edge, int64_t f) const {
     const U message = load_as<U>(edge.row + f) * edge.factor;
-    acc[0] = message == U{} ? acc[0] : acc[0] * message;
-    acc[1] = message == U{} ? acc[1] + acc_t(1) : acc[1];
+    acc[0] = by_register([](auto m, auto all) GNNLIB_LAMBDA { return m == 0 ? all : all * m; },
+                         message, acc[0]);
+    acc[1] = by_register([](auto m, auto n) GNNLIB_LAMBDA { return m == 0 ? n + 1 : n; }, message,
+                         acc[1]);
   }
 
   GNNLIB_INLINE void combine(acc_t (&a)[2], const acc_t (&b)[2], int64_t) const {

@@ -102,7 +102,7 @@ GNNLIB_INLINE void take_row(acc_t* to, const scalar_t* from, int64_t width) {
   if constexpr (std::is_floating_point_v<acc_t>) {
     constexpr int step = lanes<vec<acc_t>, acc_t>;
     for (; f + step <= width; f += step) {
-      store(to + f, Fold::update(load(to + f), load(from + f)));
+      store(to + f, take<Fold>(load(to + f), load(from + f)));
     }
   }
   for (; f < width; ++f) to[f] = Fold::update(to[f], static_cast<acc_t>(from[f]));

@@ -146,7 +146,7 @@ struct SegmentReduce : SegmentRows<scalar_t, typename AccumulateIn<scalar_t>::ty
 
   template <typename U>
   GNNLIB_INLINE void step(U (&acc)[1], int64_t, const Edge& edge, int64_t f) const {
-    acc[0] = Fold::update(acc[0], load_as<U>(edge.row + f));
+    acc[0] = take<Fold>(acc[0], load_as<U>(edge.row + f));
   }
 
   GNNLIB_INLINE void combine(acc_t (&a)[1], const acc_t (&b)[1], int64_t) const {
@@ -190,9 +190,12 @@ struct SegmentArg : SegmentRows<scalar_t, ArgAccumulate<scalar_t> > {
   GNNLIB_INLINE void step(U (&acc)[3], int64_t, const Edge& edge, int64_t f) const {
     const U value = load_as<U>(edge.row + f);
     const U place = U{} + edge.place;
-    const auto wins = first_wins(acc[0], value);
-    acc[1] = wins ? place : acc[1];
-    acc[0] = wins ? value : acc[0];
+    acc[1] = by_register([this](auto best, auto next, auto old, auto now)
+                             GNNLIB_LAMBDA { return first_wins(best, next) ? now : old; },
+                         acc[0], value, acc[1], place);
+    acc[0] = by_register([this](auto best, auto next)
+                             GNNLIB_LAMBDA { return first_wins(best, next) ? next : best; },
+                         acc[0], value);
   }
 
   GNNLIB_INLINE void combine(acc_t (&a)[3], const acc_t (&b)[3], int64_t k) const {

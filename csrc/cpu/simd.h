@@ -15,6 +15,7 @@
 #include "../checks.h"
 
 #define GNNLIB_INLINE inline __attribute__((always_inline))
+#define GNNLIB_LAMBDA __attribute__((always_inline))
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define GNNLIB_X86

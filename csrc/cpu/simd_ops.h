@@ -2,7 +2,7 @@
 
 namespace gnnlib::GNNLIB_ISA {
 
-// What one register holds. GCC takes comparisons of more than that apart lane by lane.
+// What one register holds.
 template <typename T>
 struct Native {
   typedef T type __attribute__((vector_size(GNNLIB_REGISTER)));
@@ -10,15 +10,41 @@ struct Native {
 template <typename T>
 using native = typename Native<T>::type;
 
-// f of a vector, register by register.
-template <typename T, typename F>
-GNNLIB_INLINE vec<T> by_register(vec<T> x, const F& f) {
-  native<T> part[sizeof(x) / sizeof(native<T>)];
-  std::memcpy(part, &x, sizeof(x));
+template <typename Register, typename U>
+GNNLIB_INLINE Register register_of(const U& value, int k) {
+  Register part;
+  std::memcpy(&part, reinterpret_cast<const char*>(&value) + k * sizeof(part), sizeof(part));
+  return part;
+}
+
+// f of numbers, or of vectors register by register: GCC takes comparisons of more than a register
+// apart lane by lane.
+template <typename F, typename U, typename... Us>
+GNNLIB_INLINE U by_register(const F& f, U first, Us... others) {
+  if constexpr (std::is_arithmetic_v<U>) {
+    return static_cast<U>(f(first, others...));
+  } else {
+    using Register = native<std::remove_cvref_t<decltype(first[0])>>;
+    Register part[sizeof(U) / sizeof(Register)];
+    int k = 0;
 #pragma GCC unroll 4
-  for (native<T>& p : part) p = f(p);
-  std::memcpy(&x, part, sizeof(x));
-  return x;
+    for (Register& p : part) {
+      p = f(register_of<Register>(first, k), register_of<Register>(others, k)...);
+      ++k;
+    }
+    std::memcpy(&first, part, sizeof(first));
+    return first;
+  }
+}
+
+// A value more in a fold.
+template <typename Fold, typename U>
+GNNLIB_INLINE U take(U acc, U value) {
+  if constexpr (Fold::compares) {
+    return by_register([](auto a, auto v) GNNLIB_LAMBDA { return Fold::update(a, v); }, acc, value);
+  } else {
+    return Fold::update(acc, value);
+  }
 }
 
 typedef uint16_t u16x16 __attribute__((vector_size(32)));
