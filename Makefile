@@ -10,7 +10,7 @@ help:
 	@echo "make test       lint, types and tests"
 	@echo "make test-slow  the long tests"
 	@echo "make sanitize   the kernels' tests under the address, undefined behaviour and thread sanitizers"
-	@echo "make bench      the kernel benchmark (peers: pip install -e '.[bench]' --no-build-isolation)"
+	@echo "make bench      the benchmarks, half an hour (peers: pip install -e '.[bench]' --no-build-isolation)"
 	@echo "make docs       the reference, in docs/_build"
 	@echo "make format     rewrite the sources in the project's format"
 	@echo "make clean      remove the environment and everything built"
@@ -67,8 +67,10 @@ sanitize-address sanitize-thread: setup
 test-slow: setup
 	$(BIN)/pytest -m slow
 
+# One after another, and all of them, even where a side disagrees in one.
+BENCHMARKS := kernels.gather_reduce kernels.segments kernels.neighbours kernels.scaling layers.accelerate layers.cognn
 bench: setup
-	$(BIN)/python -m benchmarks.kernels.gather_reduce
+	failed=; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 docs: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[docs]'
