@@ -106,7 +106,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     value, scores, *graph, gate = ctx.saved_tensors
     needs_value, needs_scores, needs_gate = (ctx.needs_input_grad[k] for k in (0, 1, 8))
     forward, transpose = graph[0:3], graph[3:6]
-    alpha = _alpha(kernels.segment_softmax, scores, *forward, gate)
+    rowptr, col, perm = forward
+    alpha = _alpha(kernels.segment_softmax, scores, rowptr, col, perm, gate)
     grad_value = grad_scores = grad_gate = None
     if needs_value or needs_gate:
         heard = kernels.gather_reduce(grad, *transpose, *forward, alpha, None, SUM)
@@ -116,7 +117,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         sent = value if gate is None else gate_rows(value, gate)
         dot = kernels.edge_dot(sent, grad, *forward, *transpose, scores.size(1))
         dot = dot.view_as(scores)  # [E] where there is one head
-        grad_scores = kernels.segment_softmax_grad(alpha, dot, graph[0], graph[2])
+        grad_scores = kernels.segment_softmax_grad(alpha, dot, rowptr, perm)
     return grad_value, grad_scores, *[None] * 6, grad_gate
 
 

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from gnnlib._library import kernels, register
 from gnnlib.adjacency import Adjacency
-from gnnlib.ops._by_reference import derivative_of
 from gnnlib.ops._gather_reduce import _matrix, _same_device
 from gnnlib.ops._reduce import MAX, SUM, accumulated_in, scattered
 from gnnlib.ops._segment_reduce import _elements
@@ -155,14 +154,37 @@ def _logsumexp_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     return kernels.segment_logsumexp_grad(grad, *ctx.saved_tensors), None, None
 
 
+def _save_all(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _softmax_grad_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    out, heard, ptr, perm = ctx.saved_tensors
+    grad_out = None
+    if ctx.needs_input_grad[0]:
+        means = (kernels.segment_reduce(out * by, ptr, perm, SUM) for by in (heard, grad))
+        mean, other = (kernels.segment_expand(m, ptr, perm, out.size(0)) for m in means)
+        grad_out = grad * (heard - mean) - heard * other
+    grad_heard = None
+    if ctx.needs_input_grad[1]:
+        grad_heard = kernels.segment_softmax_grad(out, grad, ptr, perm)
+    return grad_out, grad_heard, None, None
+
+
+def _logsumexp_grad_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    heard, x, out, ptr, perm = ctx.saved_tensors
+    share = kernels.segment_logsumexp_grad(torch.ones_like(heard), x, out, ptr, perm)
+    grad_heard = kernels.segment_reduce(grad * share, ptr, perm, SUM)
+    grad_x = grad * kernels.segment_logsumexp_grad(heard, x, out, ptr, perm)
+    return grad_heard, grad_x, -kernels.segment_reduce(grad_x, ptr, perm, SUM), None, None
+
+
 def _fake(x: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.shape)
 
 
 _softmax = register("segment_softmax", _softmax_reference, _fake, _softmax_backward, _softmax_setup)
-register(
-    "segment_softmax_grad", _softmax_grad_reference, _fake, *derivative_of(_softmax_grad_reference)
-)
+register("segment_softmax_grad", _softmax_grad_reference, _fake, _softmax_grad_backward, _save_all)
 _logsumexp = register(
     "segment_logsumexp",
     _logsumexp_reference,
@@ -174,5 +196,6 @@ register(
     "segment_logsumexp_grad",
     _logsumexp_grad_reference,
     lambda grad, x, *_: x.new_empty(x.shape),
-    *derivative_of(_logsumexp_grad_reference),
+    _logsumexp_grad_backward,
+    _save_all,
 )
