@@ -55,42 +55,13 @@ STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) { m.impl("gather_reduce", TORCH_BOX(&g
 
 #include "fold.h"
 #include "heads.h"
+#include "reduce_rows.h"
 #include "source_rows.h"
 
 namespace gnnlib::GNNLIB_ISA {
 
 template <typename scalar_t, Reduce R>
-struct GatherReduce : SourceRows<scalar_t> {
-  using typename SourceRows<scalar_t>::acc_t;
-  using typename SourceRows<scalar_t>::Edge;
-  using Fold = Reducer<acc_t, R>;
-
-  bool mean;
-  scalar_t* out;
-
-  static constexpr int kParts = 1;
-
-  template <typename U>
-  GNNLIB_INLINE void init(U (&acc)[1], int64_t, int64_t) const {
-    acc[0] = U{} + Fold::init;
-  }
-
-  template <typename U>
-  GNNLIB_INLINE void step(U (&acc)[1], int64_t, const Edge& edge, int64_t f) const {
-    acc[0] = take<Fold>(acc[0], static_cast<U>(load_as<U>(edge.row + f) * edge.factor));
-  }
-
-  GNNLIB_INLINE void combine(acc_t (&a)[1], const acc_t (&b)[1], int64_t) const {
-    a[0] = Fold::update(a[0], b[0]);
-  }
-
-  template <typename U>
-  GNNLIB_INLINE void finish(int64_t row, int64_t f, const U (&acc)[1], int64_t present) const {
-    U value = present == 0 ? U{} + Fold::empty : acc[0];
-    if (mean && present > 0) value = value / static_cast<acc_t>(present);
-    store_as(out + row * this->width + f, value);
-  }
-};
+using GatherReduce = ReduceRows<scalar_t, SourceRows<scalar_t>, R>;
 
 template <typename scalar_t>
 struct GatherHeads : GatherReduce<scalar_t, Reduce::Sum> {

@@ -97,6 +97,7 @@ STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
 #else  // once for every instruction set
 
 #include "fold.h"
+#include "reduce_rows.h"
 
 namespace gnnlib::GNNLIB_ISA {
 
@@ -125,41 +126,16 @@ struct SegmentRows {
   GNNLIB_INLINE void prefetch(int64_t e, int64_t f, int64_t columns) const {
     prefetch_row(x + graph.source(e) * width + f, columns * sizeof(scalar_t));
   }
+
+  template <typename U>
+  GNNLIB_INLINE U message(const Edge& edge, int64_t f) const {
+    return load_as<U>(edge.row + f);
+  }
 };
 
 template <typename scalar_t, Reduce R>
-struct SegmentReduce : SegmentRows<scalar_t, typename AccumulateIn<scalar_t>::type> {
-  using Rows = SegmentRows<scalar_t, typename AccumulateIn<scalar_t>::type>;
-  using typename Rows::acc_t;
-  using typename Rows::Edge;
-  using Fold = Reducer<acc_t, R>;
-
-  bool mean;
-  scalar_t* out;
-
-  static constexpr int kParts = 1;
-
-  template <typename U>
-  GNNLIB_INLINE void init(U (&acc)[1], int64_t, int64_t) const {
-    acc[0] = U{} + Fold::init;
-  }
-
-  template <typename U>
-  GNNLIB_INLINE void step(U (&acc)[1], int64_t, const Edge& edge, int64_t f) const {
-    acc[0] = take<Fold>(acc[0], load_as<U>(edge.row + f));
-  }
-
-  GNNLIB_INLINE void combine(acc_t (&a)[1], const acc_t (&b)[1], int64_t) const {
-    a[0] = Fold::update(a[0], b[0]);
-  }
-
-  template <typename U>
-  GNNLIB_INLINE void finish(int64_t row, int64_t f, const U (&acc)[1], int64_t present) const {
-    U value = present == 0 ? U{} + Fold::empty : acc[0];
-    if (mean && present > 0) value = value / static_cast<acc_t>(present);
-    store_as(out + row * this->width + f, value);
-  }
-};
+using SegmentReduce =
+    ReduceRows<scalar_t, SegmentRows<scalar_t, typename AccumulateIn<scalar_t>::type>, R>;
 
 // Places are counted in a piece, of at most kPiece elements, and the pieces of a hub apart from
 // them: both are whole numbers that even a float32 holds.

@@ -35,6 +35,11 @@ struct SourceRows {
     factors.prefetch(graph.position(e));
     prefetch_row(x + source * width + f, columns * sizeof(scalar_t));
   }
+
+  template <typename U>
+  GNNLIB_INLINE U message(const Edge& edge, int64_t f) const {
+    return static_cast<U>(load_as<U>(edge.row + f) * edge.factor);
+  }
 };
 
 }  // namespace gnnlib::GNNLIB_ISA
