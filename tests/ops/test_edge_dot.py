@@ -23,15 +23,21 @@ NAN, INF = float("nan"), float("inf")
 BOTH = ["x_src", "x_dst"]
 
 
-def op(x_src: Tensor, x_dst: Tensor, edge_index: Tensor, size: tuple[int, int]) -> Tensor:
-    return edge_dot(x_src, x_dst, Adjacency.of(edge_index, size))
+def op(
+    x_src: Tensor, x_dst: Tensor, edge_index: Tensor, size: tuple[int, int], heads: int = 1
+) -> Tensor:
+    return edge_dot(x_src, x_dst, Adjacency.of(edge_index, size), heads)
 
 
 def oracle(
-    x_src: Tensor, x_dst: Tensor, edge_index: Tensor, size: tuple[int, int]
-) -> Tensor:  # fmt: skip
+    x_src: Tensor, x_dst: Tensor, edge_index: Tensor, size: tuple[int, int], heads: int = 1
+) -> Tensor:
     """The definition, edge by edge."""
     assert (x_src.size(0), x_dst.size(0)) == size
+    if heads != 1:
+        src, dst = (x.reshape(x.size(0), heads, -1) if x.numel() else x for x in (x_src, x_dst))
+        dots = [(src[j] * dst[i]).flatten(1).sum(1) for j, i in edge_index.t().tolist()]
+        return torch.stack(dots) if dots else src.new_zeros(0, heads)
     dots = [(x_src[j] * x_dst[i]).sum() for j, i in edge_index.t().tolist()]
     return torch.stack(dots) if dots else x_src.new_zeros(0) + 0 * (x_src.sum() + x_dst.sum())
 
@@ -50,6 +56,11 @@ def sample(
     return Sample((src, dst, edges, size), smooth=False)
 
 
+# Heads and columns: several in a vector, in pairs or not, and several vectors in one.
+HEADS = [(2, 1), (19, 1), (5, 2), (8, 2), (4, 4), (9, 4), (2, 8), (8, 8), (3, 5), (5, 7), (2, 16),
+         (3, 20), (4, 32), (0, 3), (2, 0)]  # fmt: skip
+
+
 def smooth(seed: int = 0, num_edges: int = 6) -> Sample:
     draw = torch.Generator().manual_seed(seed)
     src, dst = (torch.randn(n, 3, generator=draw, dtype=torch.float64) for n in (4, 3))
@@ -59,6 +70,16 @@ def smooth(seed: int = 0, num_edges: int = 6) -> Sample:
 
 def test_every_width_and_float() -> None:
     samples = [sample((width,), dtype=dtype) for width, dtype in product(WIDTHS, FLOATS)]
+    assert_op(op, oracle, samples, differentiable=BOTH, compile=False)
+
+
+def test_heads() -> None:
+    draws = [sample(shape, dtype=dtype) for shape, dtype in product(HEADS, FLOATS)]
+    samples = [Sample((*s.args, s.args[0].size(1)), smooth=False) for s in draws]
+    flat = [s.flatten(1) if k < 2 else s for k, s in enumerate(sample((3, 8)).args)]
+    samples.append(Sample((*flat, 3), smooth=False))
+    none = (torch.ones(4, 2, 3), torch.ones(5, 2, 3), torch.empty(2, 0, dtype=torch.long), (4, 5))
+    samples.append(Sample((*none, 2), smooth=False))
     assert_op(op, oracle, samples, differentiable=BOTH, compile=False)
 
 
@@ -128,6 +149,15 @@ def test_derivatives() -> None:
         assert_op(
             op, oracle, [smooth(1)], differentiable=[side], double_backward=True, compile=False
         )
+
+
+def test_derivatives_of_heads() -> None:
+    src, dst, edges, size = smooth().args
+    for side in (BOTH, *([side] for side in BOTH)):
+        assert_op(
+            op, oracle, [(src, dst, edges, size, 3)], differentiable=side, double_backward=True,
+            compile=False, opcheck=[torch.ops.gnnlib.edge_dot],
+        )  # fmt: skip
 
 
 def test_is_the_derivative_of_gather_reduce_by_its_weights() -> None:
@@ -209,6 +239,7 @@ def test_bits_do_not_depend_on_the_batch() -> None:
 
 def test_compiles() -> None:
     samples = [sample((3,)), sample((3,), (7, 9), 20, seed=1)]
+    samples.append(Sample((*sample((2, 3)).args, 2), smooth=False))
     assert_op(op, oracle, samples, differentiable=BOTH)
 
 
@@ -259,6 +290,9 @@ META = Adjacency.of(EDGES.to("meta"), 3)
             ValueError,
             "`x_dst` must be where the .* got meta",
         ),
+        (lambda: edge_dot(X, X, EDGES, 3), ValueError, r"divide the 2 columns .* got 3 \("),
+        (lambda: edge_dot(X, X, EDGES, 0), ValueError, r"divide the 2 columns .* got 0 \("),
+        (lambda: edge_dot(X, X, EDGES, -1), ValueError, r"divide the 2 columns .* got -1 \("),
         (lambda: edge_dot(X, X, META), ValueError, "the graph must be where .*, cpu, got meta"),
         (lambda: edge_dot(X, X, EDGES.float()), TypeError, "got torch.float32"),
     ],

@@ -583,6 +583,19 @@ for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
                 new += [op.message_dot(share, out, x, *graph, *factors, code)]
             found[f"{reduce} {width} {dtype}"] = new
         found[f"dot {width} {dtype}"] = [op.edge_dot(x, x, *graph, *other, 1)]
+    for heads, features in ((1, 16), (3, 1), (2, 8), (3, 5), (5, 7), (8, 4), (16, 2), (2, 40)):
+        value = torch.randn(9, heads * features, generator=g).to(dtype)
+        scores = torch.randn(3000, heads, generator=g).to(dtype)
+        segments = (graph[0], graph[2])
+        alpha = op.segment_softmax(scores, *segments)
+        total = op.segment_logsumexp(scores, *segments)
+        found[f"heads {heads} {features} {dtype}"] = [
+            op.gather_reduce(value, *graph, *other, scores, gate, 0),
+            op.edge_dot(value, value, *graph, *other, heads),
+            op.gather_attend(value, scores, *graph, *other, gate),
+            alpha, op.segment_softmax_grad(alpha, scores, *segments),
+            total, op.segment_logsumexp_grad(total, scores, total, *segments),
+        ]
 torch.save(found, sys.argv[2])
 """
 
