@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,7 @@ def results(dtype: torch.dtype = torch.float64) -> dict[str, Any]:
         x = x.requires_grad_()
         dot = gnnlib.ops.edge_dot(x, y, adj)
         found[f"{order} dot"] = [dot.detach(), *torch.autograd.grad(dot.square().sum(), (x, y))]
+        found |= {f"{order} {name}": out for name, out in _attention(adj, draw, dtype, gate)}
     empty = gnnlib.Adjacency.of(torch.empty(2, 0, dtype=torch.long), (0, 3))
     nothing = torch.zeros(0, 2)
     for reduce in ("sum", "mean", "min", "max"):
@@ -170,6 +172,29 @@ def results(dtype: torch.dtype = torch.float64) -> dict[str, Any]:
             call()
         found[name] = caught.typename
     return found
+
+
+def _attention(
+    adj: gnnlib.Adjacency, draw: torch.Generator, dtype: torch.dtype, gate: Tensor
+) -> Iterator[tuple[str, list[Tensor]]]:
+    shapes = ((7, 2, 3), (9, 2, 3), (40, 2))
+    x, y, scores = (torch.randn(shape, generator=draw, dtype=dtype) for shape in shapes)
+    leaves = [leaf.requires_grad_() for leaf in (x, y, scores, gate.clone())]
+    x, y, scores, gate = leaves
+    ops = gnnlib.ops
+    for name, out in {
+        "heads": ops.gather_reduce(x, adj, scores, gate=gate),
+        "dots of heads": ops.edge_dot(x, y, adj, 2),
+        "sums": ops.edge_add(x, y, adj),
+        "softmax": ops.segment_softmax(scores, adj),
+        "logsumexp": ops.segment_logsumexp(scores, torch.tensor([2, 9, 30])),
+        "attention": ops.gather_attend(x, scores, adj),
+        "gated attention": ops.gather_attend(x, scores, adj, gate),
+    }.items():
+        grads = torch.autograd.grad(
+            out.square().sum(), leaves, allow_unused=True, materialize_grads=True
+        )
+        yield name, [out.detach(), *grads]
 
 
 def _second_derivative() -> Tensor:
