@@ -13,7 +13,7 @@ class Heads {
 
   const int64_t count;
 
-  // The factors of columns [f, ...) out of those of all heads. A register that several heads share
+  // The factors of columns [f, ...) out of those of all heads. A register that a few heads share
   // takes each one's factor from its first column on.
   template <typename U, typename T>
   GNNLIB_INLINE U spread(const T* factor, int64_t f) const {
@@ -43,14 +43,15 @@ class Heads {
     const Index last = head[step - 1];
     native<acc_t> out = native<acc_t>{} + static_cast<acc_t>(factor[*head]);
     if (*head == last) return out;
-    if constexpr (std::is_same_v<T, acc_t>) {
-      if (last - *head == step - 1) {  // heads of one column
-        std::memcpy(&out, factor + *head, sizeof(out));
-        return out;
-      }
-    }
     native<Index> heads;
     std::memcpy(&heads, head, sizeof(heads));
+    if constexpr (std::is_same_v<T, acc_t>) {
+      if (last - *head > 1 && count >= step) {  // many: out of a register of factors
+        const int64_t base = std::min<int64_t>(*head, count - step);
+        std::memcpy(&out, factor + base, sizeof(out));
+        return __builtin_shuffle(out, heads - static_cast<Index>(base));
+      }
+    }
     for (Index h = *head + 1; h <= last; ++h) {
       out = heads >= h ? native<acc_t>{} + static_cast<acc_t>(factor[h]) : out;
     }

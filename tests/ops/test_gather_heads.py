@@ -18,8 +18,8 @@ from gnnlib.testing import Sample, assert_op
 
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 # Heads and columns: within a vector, two, several or many to a vector, and rows beyond a tile.
-SHAPES = [(2, 1), (20, 1), (5, 2), (8, 4), (3, 5), (5, 7), (2, 8), (16, 8), (7, 15), (3, 16),
-          (3, 17), (4, 32), (2, 65), (5, 40), (130, 1)]  # fmt: skip
+SHAPES = [(2, 1), (20, 1), (5, 2), (19, 2), (8, 4), (17, 3), (34, 4), (3, 5), (5, 7), (2, 8),
+          (16, 8), (7, 15), (3, 16), (3, 17), (4, 32), (2, 65), (5, 40), (130, 1)]  # fmt: skip
 REDUCES = ["sum", "mean"]
 PIECE = 2048  # edges of a row that a kernel takes at a time
 ALL = ["x", "weight", "gate"]
