@@ -25,6 +25,9 @@ def version(edges: Any) -> tuple[int, ...] | None:
     return None if any(t.is_inference() for t in parts) else tuple(t._version for t in parts)
 
 
+_MOST = 32
+
+
 class TensorCache:
     """What was built for a tensor, by key; an entry dies with its tensor, or with its version."""
 
@@ -48,6 +51,8 @@ class TensorCache:
                 by_key = {}
                 self._entries[source] = (current, by_key)
             by_key[key] = built
+            if len(by_key) > _MOST:  # of one tensor, as of windows of a long list: the oldest goes
+                del by_key[next(iter(by_key))]
         return built
 
 

@@ -34,8 +34,9 @@ def accelerate(model: Model) -> Model:
             that makes new tensors, they are no longer shared.
 
     Returns:
-        A model of the same class. Its layers also take an :class:`~gnnlib.Adjacency` for
-        ``edge_index``.
+        A copy of the model. Its fused layers are of subclasses of the same name, and also take an
+        :class:`~gnnlib.Adjacency` for ``edge_index``. Tensors in lists and dictionaries of a
+        module, which PyTorch does not know as its parameters, are copied and not shared.
 
     Raises:
         TypeError: ``model`` is no module.

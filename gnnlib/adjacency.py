@@ -143,7 +143,7 @@ class Adjacency:
         return transpose
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unflatten_adjacency, _flatten_adjacency(self)
+        return _loaded, _flatten_adjacency(self)
 
     @property
     def edge_index(self) -> Tensor:
@@ -270,6 +270,15 @@ def _flatten_adjacency(adj: Adjacency) -> tuple[list[Any], int]:
     t = adj._known_transpose()
     arrays = [adj.rowptr, adj.col, adj.perm]
     return arrays + ([None] * 3 if t is None else [t.rowptr, t.col, t.perm]), adj.num_src
+
+
+def _loaded(leaves: Any, num_src: int) -> Adjacency:
+    """What was pickled, which may come from anywhere."""
+    adj = _unflatten_adjacency(leaves, num_src)
+    for way in (adj, adj._known_transpose()):
+        if way is not None:
+            _sorting.check_csr(way.rowptr, way.col, way.perm, way.num_src)
+    return adj
 
 
 def _unflatten_adjacency(leaves: Any, num_src: int) -> Adjacency:

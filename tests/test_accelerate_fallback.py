@@ -5,8 +5,10 @@ import torch
 from pyg_convs import CASES, NODES, WIDTH, assert_same, graph
 from torch import nn
 from torch_geometric.nn import (
+    APPNP,
     GATConv,
     GCNConv,
+    GINEConv,
     GraphConv,
     PNAConv,
     SAGEConv,
@@ -44,7 +46,7 @@ def test_a_hook_on_aggregation_runs():
     fast.aggr_module.register_forward_hook(lambda *_: seen.append(2))
     fast(torch.randn(NODES, WIDTH), graph("any"))
     assert seen == [1, 2]
-    assert report(fast).layers[0].why_not == "a hook on its aggregation"
+    assert report(fast).layers[0].why_not == "a hook on its aggr_module"
 
 
 def test_a_module_hook_does_not_cost_speed():
@@ -198,3 +200,65 @@ def test_the_report_is_a_table():
     assert "not accelerated" in str(report(model))
     assert len(report(model)) == 4
     assert str(report(nn.Linear(1, 1))).splitlines()[-1].strip().startswith("0 of 0")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64])
+def test_gine_promotes_edge_features_of_another_type(dtype):
+    torch.manual_seed(0)
+    conv = GINEConv(nn.Linear(8, 4))
+    x, edge_index = torch.randn(10, 8), torch.randint(10, (2, 30))
+    edge_attr = torch.randn(30, 8).mul(4).to(dtype)
+    if dtype is torch.float64:
+        conv, x = conv.double(), x.double()
+        edge_attr = edge_attr.float()
+    torch.testing.assert_close(
+        accelerate(conv)(x, edge_index, edge_attr), conv(x, edge_index, edge_attr)
+    )
+
+
+def test_gine_under_autocast():
+    torch.manual_seed(0)
+    conv = GINEConv(nn.Linear(8, 4), edge_dim=3)
+    x, edge_index, edge_attr = torch.randn(10, 8), torch.randint(10, (2, 30)), torch.randn(30, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = conv(x, edge_index, edge_attr)
+        out = accelerate(conv)(x, edge_index, edge_attr)
+    torch.testing.assert_close(out, expected, rtol=2e-2, atol=2e-2)
+
+
+def test_appnp_loses_what_pyg_loses():
+    x, edge_index = torch.randn(50, 3), torch.randint(50, (2, 200))
+    edge_index = edge_index[:, edge_index[0] != edge_index[1]]
+    conv = APPNP(3, 0.1, dropout=0.5).train()
+    outs = []
+    for module in (conv, accelerate(conv)):
+        torch.manual_seed(0)
+        outs.append(module(x, edge_index))
+    torch.testing.assert_close(*outs)
+
+
+@pytest.mark.parametrize("part", ["lin_l", "aggr_module"])
+def test_a_replaced_forward_inside_is_called(part):
+    conv = SAGEConv(4, 4)
+    x, edge_index = torch.randn(6, 4), torch.randint(6, (2, 20))
+    inner = getattr(conv, part)
+    forward = inner.forward
+    inner.forward = lambda *args, **kwargs: 2 * forward(*args, **kwargs)
+    torch.testing.assert_close(accelerate(conv)(x, edge_index), conv(x, edge_index))
+
+
+@pytest.mark.parametrize("inside", ["aggr_module.aggr", "post_nns.0", "pre_nns.0"])
+def test_a_hook_deep_inside_runs(inside):
+    conv = PNAConv(4, 4, ["mean", "max"], ["identity"], torch.tensor([1, 5, 3]))
+    fast = accelerate(conv)
+    x, edge_index, seen = torch.randn(6, 4), torch.randint(6, (2, 20)), []
+    fast.get_submodule(inside).register_forward_hook(lambda *_: seen.append(1))
+    torch.testing.assert_close(fast(x, edge_index), conv(x, edge_index))
+    assert seen
+
+
+def test_a_replaced_propagate_is_called():
+    conv = GCNConv(4, 4)
+    x, edge_index = torch.randn(6, 4), torch.randint(6, (2, 20))
+    conv.propagate = lambda *_, **__: torch.zeros(6, 4)
+    torch.testing.assert_close(accelerate(conv)(x, edge_index), conv(x, edge_index))

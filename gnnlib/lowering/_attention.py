@@ -1,6 +1,5 @@
 """Convs that weigh their neighbours by a softmax: GAT, GATv2, Transformer."""
 
-import functools
 import math
 from typing import Any
 
@@ -14,7 +13,7 @@ from gnnlib.edges import Edges
 from gnnlib.lowering._aggregate import listened
 from gnnlib.lowering._convolution import sums_only
 from gnnlib.lowering._linear import is_lazy, is_plain
-from gnnlib.lowering._row import Features, Row, sides
+from gnnlib.lowering._row import Features, Row, same_dtype, sides
 
 
 def _gat(conv: Any, x: Features, edges: Edges) -> Tensor:
@@ -50,7 +49,7 @@ def _gatv2(conv: Any, x: Features, edges: Edges) -> Tensor:
     value = _heads(conv, conv.lin_l, x_src)
     shared = x_dst is x_src and conv.share_weights
     target = value if shared else _heads(conv, conv.lin_r, x_dst)
-    value, target, att = _same_dtype(value, target, conv.att)
+    value, target, att = same_dtype(value, target, conv.att)
     scores = ops.additive_score(value, target, att.squeeze(0), edges.adj, slope)
     own = None
     if conv.add_self_loops:
@@ -91,12 +90,6 @@ def _products(value: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
     return (value.flatten(1) @ diagonal).chunk(len(vectors), dim=1)
 
 
-def _same_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """What autocasting took apart, in the widest of its types."""
-    dtype = functools.reduce(torch.promote_types, (t.dtype for t in tensors))
-    return tuple(t.to(dtype) for t in tensors)
-
-
 def _paired(source: Tensor, num_dst: int) -> Tensor:
     """The source that has the number of each target; zeros where there is none."""
     missing = num_dst - source.size(0)
@@ -114,7 +107,7 @@ def _attend(conv: Any, value: Tensor, scores: Tensor, own: Tensor | None, edges:
     so that no graph with other edges is ever built.
     """
     adj, p = edges.adj, conv.dropout if conv.training else 0.0
-    value, scores = _same_dtype(value, scores)
+    value, scores = same_dtype(value, scores)
     absent = _absent(edges, own is not None)
     if absent is not None:
         scores = scores.masked_fill(absent.unsqueeze(-1), _never(scores))

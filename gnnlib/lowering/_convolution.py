@@ -17,7 +17,7 @@ from gnnlib.lowering._aggregation import (
 )
 from gnnlib.lowering._linear import projected
 from gnnlib.lowering._propagation import Propagation, gcn_propagation
-from gnnlib.lowering._row import Features, Row, one_side, sides
+from gnnlib.lowering._row import Features, Row, one_side, same_dtype, sides
 
 
 def sums_only(conv: Any) -> str | None:
@@ -80,6 +80,7 @@ def _gine(conv: Any, x: Features, edges: Edges) -> Tensor:
             f"`edge_attr` must be as wide as the node features, {x_src.size(-1)}, got "
             f"{list(attr.shape)} (set `edge_dim` of GINEConv)"
         )
+    x_src, attr = same_dtype(x_src, attr)
     out = ops.gather_edge_relu(x_src, attr, edges.adj, edges.broadcast)
     return _transformed(conv, listened(out, edges), x_dst)
 

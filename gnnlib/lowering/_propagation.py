@@ -37,11 +37,12 @@ class Propagation:
             # Sums before they are scaled down pass the range of float16.
             x = x.to(scale.dtype) * scale
         out = aggregate(x, self.edges, "sum")
+        # In place: nobody else has seen the sum, and a fresh matrix of nodes costs as much as it.
         if isinstance(self.loops, Tensor):
-            out = out + self.loops.to(x.dtype).unsqueeze(-1) * x
+            out = out.addcmul_(self.loops.to(x.dtype).unsqueeze(-1), x)
         elif self.loops:
-            out = out + self.loops * x
-        return out if scale is None else (out * scale).to(dtype)
+            out = out.add_(x, alpha=self.loops)
+        return out if scale is None else out.mul_(scale).to(dtype)
 
     def dropped(self, p: float, dtype: torch.dtype) -> "Propagation":
         """Every edge and every loop lost with probability ``p``, the others scaled up."""

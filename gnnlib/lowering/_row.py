@@ -1,9 +1,11 @@
 """One line of the lowering table: how a class of convs runs on our kernels."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gnnlib.edges import Edges
@@ -48,3 +50,9 @@ def one_side(conv: Any, x: Features) -> Tensor:
             "ends; got `x` as a pair (use SAGEConv or GraphConv)"
         )
     return x
+
+
+def same_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors of different types, as autocasting leaves them, in the widest of its types."""
+    dtype = functools.reduce(torch.promote_types, (t.dtype for t in tensors))
+    return tuple(t.to(dtype) for t in tensors)

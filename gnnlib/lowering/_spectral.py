@@ -72,9 +72,10 @@ def _appnp(conv: Any, x: Features, edges: Edges) -> Tensor:
     if conv.normalize:
         propagate = gcn_propagation(h, edges, add_self_loops=conv.add_self_loops)
     for _ in range(conv.K):
-        lossy = conv.training and conv.dropout > 0
-        step = propagate.dropped(conv.dropout, h.dtype) if lossy else propagate
-        out = step(out) * (1 - alpha) + alpha * h
+        if conv.training and conv.dropout > 0:
+            # PyG's: what one step has lost stays lost in the next.
+            propagate = propagate.dropped(conv.dropout, h.dtype)
+        out = propagate(out) * (1 - alpha) + alpha * h
     return out
 
 

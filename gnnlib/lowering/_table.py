@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from gnnlib.lowering import _attention, _convolution, _pna, _spectral
-from gnnlib.lowering._linear import hooked
+from gnnlib.lowering._linear import hooked, is_lazy
 from gnnlib.lowering._row import Lowering, Row
 
 TABLE: dict[type, Row] = {
@@ -21,7 +21,10 @@ _MESSAGE_HOOKS = tuple(
     for what in ("propagate", "message", "aggregate", "message_and_aggregate", "edge_update")
     for when in ("", "_pre")
 )
-_PARTS = frozenset({"message", "aggregate", "update", "message_and_aggregate", "edge_update"})
+_PARTS = frozenset(
+    {"propagate", "message", "aggregate", "update", "message_and_aggregate"}
+    | {"edge_updater", "edge_update"}
+)
 
 
 def class_of(conv: nn.Module) -> type:
@@ -58,10 +61,18 @@ def watched(conv: Any) -> str | None:
     for name in _MESSAGE_HOOKS:
         if getattr(conv, name):
             return f"a hook: {name.strip('_').removesuffix('s')}"
-    if conv.aggr_module is not None and hooked(conv.aggr_module):
-        return "a hook on its aggregation"
     replaced = _PARTS & vars(conv).keys()
-    return f"its {min(replaced)} was replaced" if replaced else None
+    if replaced:
+        return f"its {min(replaced)} was replaced"
+    # A lowering may do the work of what is inside the conv without calling it.
+    for name, part in conv.named_modules():
+        if part is conv or is_lazy(part):
+            continue
+        if hooked(part):
+            return f"a hook on its {name}"
+        if "forward" in vars(part):
+            return f"the forward of its {name} was replaced"
+    return None
 
 
 def lowering_of(conv: nn.Module) -> Lowering | None:

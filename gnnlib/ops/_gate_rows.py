@@ -26,10 +26,18 @@ def gate_rows(x: Tensor, gate: Tensor) -> Tensor:
     Returns:
         ``[N, F]``.
 
+    Raises:
+        ValueError: sizes disagree.
+
     Example:
         >>> gate_rows(torch.tensor([[1.0], [float("nan")]]), torch.tensor([0.5, 0.0])).flatten()
         tensor([0.5000, 0.0000])
     """
+    if x.dim() != 2 or gate.shape != x.shape[:1]:
+        raise ValueError(
+            "`gate` must have one value per row of `x` [N, F], got "
+            f"{list(gate.shape)} and {list(x.shape)} (use gate.reshape(-1))"
+        )
     out: Tensor = _op(x, gate)
     return out
 
