@@ -96,13 +96,21 @@ def _found(
         found["sum"], found["var"], found["min"], found["max"] = _op(x, *graph, weight, gate, which)
     if "count" in wanted:
         found["count"] = _count(adj.rowptr, adj.col, adj.perm, gate)
+    # In place where nothing else reads them: a fresh [N_dst, F] costs as much as a pass over it.
     if "mean" in wanted:
-        found["mean"] = found["sum"] / _gate_sum(x, adj, gate)
+        total, present = found["sum"], _gate_sum(x, adj, gate)
+        kept = "sum" in wanted or total.requires_grad or present.requires_grad
+        found["mean"] = total / present if kept else total.div_(present)
     if "std" in wanted:
-        var = found["var"]
-        safe = torch.where(var == 0, 1, var)
-        found["std"] = torch.where(var == 0, 0, safe.sqrt())
+        kept = "var" in wanted or found["var"].requires_grad
+        found["std"] = _root(found["var"]) if kept else found["var"].sqrt_()
     return found
+
+
+def _root(var: Tensor) -> Tensor:
+    """The square root, whose derivative at 0, infinite, is taken for 0."""
+    zero = var == 0
+    return torch.where(zero, 1, var).sqrt().masked_fill(zero, 0)
 
 
 def _count(rowptr: Tensor, col: Tensor, perm: Tensor | None, gate: Tensor | None) -> Tensor:
