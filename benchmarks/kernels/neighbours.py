@@ -15,6 +15,7 @@ from benchmarks._command import command
 from benchmarks._graphs import Graph, large, shapes
 from benchmarks._harness import Case
 from benchmarks._peers import DISTRIBUTIONS
+from benchmarks._table import explained
 from benchmarks._works import WIDTHS, Forward, Prepare, Work, factors, features, sweep
 from benchmarks.kernels._messages import ADD, ADDITIVE, ATTEND, DOT, EDGE_RELU
 from benchmarks.kernels._reductions import reductions
@@ -110,6 +111,22 @@ _WORKS = [
     Work("additive_score, 4 heads", _additive, ADDITIVE),
     Work("gather_edge_relu", _edge_rows, EDGE_RELU),
 ]
+_REASONS = (
+    ("molecules", "few rows: what a call costs before its work, as its checks, counts"),
+    (
+        r"F=1\b",
+        "rows of one number: what is looked up for an edge (its source, weight and gate) is more "
+        "than its work",
+    ),
+    (
+        r"sum.*F=16\b",
+        "short rows: what is looked up for an edge (its source, weight and gate) counts",
+    ),
+    ("edge_add", "a number or a few for each edge, which both write at the speed of memory"),
+    ("grid: gather_reduce", "eight neighbours a node: what a row costs before its edges counts"),
+    ("one hub", "one row holds half of all edges, and its pieces are joined at the end"),
+)
+LAYOUT = explained(_REASONS)
 
 
 def cases(quick: bool) -> Iterator[Case]:
@@ -124,7 +141,9 @@ def cases(quick: bool) -> Iterator[Case]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; see ``--help``."""
-    return command("kernels.neighbours", __doc__, cases, argv, peers=DISTRIBUTIONS, seconds=4)
+    return command(
+        "kernels.neighbours", __doc__, cases, argv, peers=DISTRIBUTIONS, seconds=4, layout=LAYOUT
+    )
 
 
 if __name__ == "__main__":
