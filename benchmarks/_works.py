@@ -20,11 +20,15 @@ Prepare = Callable[[Any], Forward]
 
 @dataclass(frozen=True)
 class Work:
-    """``inputs(problem, width)`` are differentiated; ``sides`` are by name, ours first."""
+    """``inputs(problem, width)`` are differentiated; ``sides`` are by name, ours first.
+
+    ``tolerance`` is that of the cases, see :class:`~benchmarks._harness.Case`.
+    """
 
     name: str
     inputs: Callable[[Any, int], tuple[Tensor, ...]]
     sides: Mapping[str, Prepare]
+    tolerance: float = 1e-4
 
     def cases(
         self, problem: Any, width: int, name: str | None = None, cell: str | None = None
@@ -42,9 +46,9 @@ class Work:
             line = f"{name}, {'forward+backward' if backward else 'forward'}"
             sides = partial(self._sides, problem, width, backward)
             if cell is None:
-                yield Case(line, sides)
+                yield Case(line, sides, tolerance=self.tolerance)
             else:
-                yield Case(f"{line}, {cell}", sides, (line, cell))
+                yield Case(f"{line}, {cell}", sides, (line, cell), self.tolerance)
 
     def _sides(self, problem: Any, width: int, backward: bool) -> list[Side]:
         inputs = self.inputs(problem, width)

@@ -65,7 +65,9 @@ def _dgl(act: Callable[[Tensor], Tensor]) -> Prepare:
 def _kernel(name: str) -> Work:
     act = ACTIVATIONS[name]
     sides = {"gnnlib": _ours(name), "PyG": _pyg(act), "DGL": _dgl(act)}
-    return Work(f"gather_activate {name}", _ends, sides)
+    # At a hub the peers add its 125,000 equal gradients one after the other in float32, which loses
+    # 6e-4 of the norm; ours, which adds them in pieces, 1e-5.
+    return Work(f"gather_activate {name}", _ends, sides, tolerance=2e-3)
 
 
 # -- the layer ----------------------------------------------------------------------------------
