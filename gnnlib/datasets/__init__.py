@@ -6,8 +6,10 @@ from ._extrapolation import ShortestPath as ShortestPath
 from ._load import load as load
 from ._load import names as names
 from ._pna_multitask import PNAMultitask as PNAMultitask
+from ._ring_transfer import RingTransfer as RingTransfer
 from ._root_neighbors import RootNeighbors as RootNeighbors
 from ._set_task import SecondMinimum as SecondMinimum
 from ._set_task import SetTask as SetTask
 from ._task import Task as Task
+from ._tree_neighbors_match import TreeNeighborsMatch as TreeNeighborsMatch
 from ._unique_signature import UniqueSignature as UniqueSignature
