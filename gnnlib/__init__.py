@@ -2,6 +2,7 @@
 
 from gnnlib import aggr as aggr
 from gnnlib import datasets as datasets
+from gnnlib import encodings as encodings
 from gnnlib import layers as layers
 from gnnlib import models as models
 from gnnlib import ops as ops
