@@ -3,6 +3,8 @@
 from gnnlib.layers._action_net import ActionNet as ActionNet
 from gnnlib.layers._actions import Actions as Actions
 from gnnlib.layers._actions import record_actions as record_actions
+from gnnlib.layers._alpha import Alpha as Alpha
 from gnnlib.layers._contextual import ContextualConv as ContextualConv
 from gnnlib.layers._cooperative import CooperativeConv as CooperativeConv
 from gnnlib.layers._cooperative import Temperature as Temperature
+from gnnlib.layers._directed import DirectedConv as DirectedConv

@@ -1,0 +1,58 @@
+"""Normalisation by the degrees of a directed graph, around convs that sum their neighbours."""
+
+import inspect
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import torch_geometric.nn as pyg
+from torch import Tensor, nn
+
+from gnnlib.edges import Edges
+from gnnlib.lowering import class_of, lowering_of
+
+Norm = Literal["dir", "row", "sym"]
+# Of the sources and of the targets; None for ones.
+Scales = tuple[Tensor | None, ...]
+
+# Those that normalise by the degrees of an undirected graph, unless told not to.
+_NORMALISE = (pyg.GCNConv, pyg.TAGConv, pyg.APPNP)
+# Those that sum messages which they have already weighed.
+_ATTEND = (pyg.GATConv, pyg.GATv2Conv, pyg.TransformerConv)
+
+
+def take_norm(conv: Any) -> None:
+    """Turn a conv's own normalisation off, and the self loops that belong to it."""
+    if class_of(conv) in _NORMALISE:
+        conv.normalize = conv.add_self_loops = False
+
+
+def normalised(conv: nn.Module, edges: Edges, scale: Scales) -> Edges:
+    """The edges, their messages multiplied by the factors of both ends."""
+    broadcast, listen = scale
+    if broadcast is None and listen is None:
+        return edges
+    takes_weight = "edge_weight" in inspect.signature(conv.forward).parameters
+    if lowering_of(conv) is None and takes_weight:
+        # PyG's own forward knows weights, and who explains or watches it can do with them.
+        factor = Edges(edges.adj, broadcast=broadcast, listen=listen).mask
+        weight = factor if edges.weight is None or factor is None else edges.weight * factor
+        return replace(edges, weight=weight)
+    return edges.masked(broadcast, listen)
+
+
+def norm_of(conv: Any, norm: Any) -> Norm | None:
+    """The normalisation of a conv that somebody asks for, if it can have it."""
+    allowed = ("auto", *get_args(Norm), None)
+    if norm not in allowed:
+        raise ValueError(f"`norm` must be one of {', '.join(map(str, allowed))}, got {norm!r}")
+    kind = class_of(conv)
+    if norm == "auto":
+        return "dir" if kind in _NORMALISE and conv.normalize else None
+    sums = type(getattr(conv, "aggr_module", None)) is pyg.SumAggregation and kind not in _ATTEND
+    if norm is not None and not sums:
+        raise ValueError(
+            f"`norm`={norm} needs a conv that sums its neighbours, and {kind.__name__} averages, "
+            "compares or weighs them itself (leave `norm` out)"
+        )
+    asked: Norm | None = norm
+    return asked
