@@ -24,7 +24,7 @@ def load(monkeypatch):
 
 MODULES = (
     "kernels.gather_reduce", "kernels.segments", "kernels.neighbours", "kernels.contextual",
-    "kernels.scaling", "layers.cognn", "layers.accelerate",
+    "kernels.scaling", "layers.cognn", "layers.accelerate", "layers.directed",
 )  # fmt: skip
 
 
