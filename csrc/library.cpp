@@ -19,6 +19,9 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
       "gather_reduce(Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor? t_rowptr, Tensor? "
       "t_col, Tensor? t_perm, Tensor? weight, Tensor? gate, SymInt reduce) -> Tensor");
   m.def(
+      "gather_complex(Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor? t_rowptr, Tensor? "
+      "t_col, Tensor? t_perm, Tensor weight, bool conjugate) -> Tensor");
+  m.def(
       "gather_statistics(Tensor x, Tensor rowptr, Tensor col, Tensor? perm, Tensor? t_rowptr, "
       "Tensor? t_col, Tensor? t_perm, Tensor? weight, Tensor? gate, SymInt which) -> (Tensor, "
       "Tensor, Tensor, Tensor)");

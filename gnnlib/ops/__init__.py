@@ -13,6 +13,7 @@ from gnnlib.ops._edge_dot import edge_dot as edge_dot
 from gnnlib.ops._gate_rows import gate_rows as gate_rows
 from gnnlib.ops._gather_activate import gather_activate as gather_activate
 from gnnlib.ops._gather_attend import gather_attend as gather_attend
+from gnnlib.ops._gather_complex import gather_complex as gather_complex
 from gnnlib.ops._gather_edge_relu import gather_edge_relu as gather_edge_relu
 from gnnlib.ops._gather_reduce import gather_reduce as gather_reduce
 from gnnlib.ops._gather_softmax import gather_softmax as gather_softmax
