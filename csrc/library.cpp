@@ -75,6 +75,15 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
   m.def(
       "tree_plan(Tensor ptr, Tensor? perm, SymInt size) -> (Tensor, Tensor, Tensor, Tensor, "
       "Tensor)");
+  m.def(
+      "stack_hops(Tensor hop_ptr, Tensor col, SymInt num_hops, SymInt first, Tensor slot) -> "
+      "(Tensor, Tensor)");
+  m.def(
+      "k_hop(Tensor rowptr, Tensor col, Tensor? t_rowptr, Tensor? t_col, SymInt num_hops, SymInt "
+      "max_pairs, SymInt num_samples, Tensor? seed) -> (Tensor, Tensor)");
+  m.def(
+      "k_hop_count(Tensor rowptr, Tensor col, Tensor? t_rowptr, Tensor? t_col, Tensor roots, "
+      "SymInt num_hops, SymInt num_samples) -> Tensor");
   m.def("gru_cell(Tensor input, Tensor state, Tensor h) -> Tensor");
   m.def(
       "gru_cell_grad(Tensor grad, Tensor input, Tensor state, Tensor h) -> (Tensor, Tensor, "

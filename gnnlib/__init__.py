@@ -9,6 +9,7 @@ from gnnlib import ops as ops
 from gnnlib.accelerate import accelerate as accelerate
 from gnnlib.adjacency import Adjacency as Adjacency
 from gnnlib.edges import Edges as Edges
+from gnnlib.history import History as History
 from gnnlib.report import report as report
 
 __version__ = "0.1.0"

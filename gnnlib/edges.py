@@ -1,7 +1,7 @@
 """What layers hand to each other: a graph, and what rides on its edges."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,6 +10,10 @@ from torch_geometric import EdgeIndex
 
 from gnnlib._cache import Size
 from gnnlib.adjacency import Adjacency
+from gnnlib.history import History
+
+if TYPE_CHECKING:
+    from gnnlib.ops import KHop
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,8 @@ class Edges:
         type: ``[E]`` int64 edge types, in the caller's order.
         broadcast: ``[N_src]`` gate of each source, in ``[0, 1]``; ``None`` when all are open.
         listen: ``[N_dst]`` gate of each target, in ``[0, 1]``; ``None`` when all are open.
+        k_hop: the pairs of nodes further apart, for delayed layers; ``None`` lets them look.
+        history: what earlier layers saw, for delayed layers.
     """
 
     adj: Adjacency
@@ -37,6 +43,8 @@ class Edges:
     type: Tensor | None = None
     broadcast: Tensor | None = None
     listen: Tensor | None = None
+    k_hop: "KHop | None" = None
+    history: History | None = None
 
     @staticmethod
     def of(
@@ -92,7 +100,29 @@ class Edges:
     @property
     def T(self) -> "Edges":  # noqa: N802  (as on a tensor)
         """The same edges the other way."""
-        return replace(self, adj=self.adj.T, broadcast=self.listen, listen=self.broadcast)
+        return replace(
+            self,
+            adj=self.adj.T,
+            broadcast=self.listen,
+            listen=self.broadcast,
+            k_hop=None if self.k_hop is None else self.k_hop.T,
+        )
+
+    def hop(self, k: int) -> "Edges":
+        """The pairs at distance ``k`` in ``k_hop`` behind the same gates; the edges for 1.
+
+        Weights, features and types belong to edges, so pairs further apart have none.
+
+        Raises:
+            ValueError: ``k`` is beyond the first hop, and ``k_hop`` is not known.
+        """
+        if k == 1:
+            return replace(self, k_hop=None, history=None)
+        if self.k_hop is None:
+            raise ValueError(
+                f"pairs at distance {k} are not known: set `k_hop` (gnnlib.ops.k_hop finds them)"
+            )
+        return Edges(self.k_hop.hop(k), broadcast=self.broadcast, listen=self.listen)
 
     @property
     def edge_index(self) -> Tensor:
@@ -129,7 +159,7 @@ def _sparse_values(edges: Any) -> Tensor | None:
     return None
 
 
-_FIELDS = ("adj", "weight", "attr", "type", "broadcast", "listen")
+_FIELDS = ("adj", "weight", "attr", "type", "broadcast", "listen", "k_hop", "history")
 
 register_pytree_node(
     Edges,

@@ -7,4 +7,9 @@ from gnnlib.layers._alpha import Alpha as Alpha
 from gnnlib.layers._contextual import ContextualConv as ContextualConv
 from gnnlib.layers._cooperative import CooperativeConv as CooperativeConv
 from gnnlib.layers._cooperative import Temperature as Temperature
+from gnnlib.layers._delayed import DelayedConv as DelayedConv
+from gnnlib.layers._dimpa import DIMPAConv as DIMPAConv
 from gnnlib.layers._directed import DirectedConv as DirectedConv
+from gnnlib.layers._gated import GatedGCNConv as GatedGCNConv
+from gnnlib.layers._magnet import ComplexReLU as ComplexReLU
+from gnnlib.layers._magnet import MagNetConv as MagNetConv

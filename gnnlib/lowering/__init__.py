@@ -12,6 +12,7 @@ from gnnlib.lowering._aggregate import aggregate as aggregate
 from gnnlib.lowering._aggregate import degrees as degrees
 from gnnlib.lowering._aggregate import listened as listened
 from gnnlib.lowering._aggregation import LINEAR as LINEAR
+from gnnlib.lowering._aggregation import aggregate_as as aggregate_as
 from gnnlib.lowering._both_ways import Way as Way
 from gnnlib.lowering._both_ways import heard_both_ways as heard_both_ways
 from gnnlib.lowering._both_ways import scales as scales
@@ -19,6 +20,7 @@ from gnnlib.lowering._both_ways import sum_of_both_ways as sum_of_both_ways
 from gnnlib.lowering._linear import hooked as hooked
 from gnnlib.lowering._linear import is_plain as is_plain
 from gnnlib.lowering._propagation import gcn_aggregate as gcn_aggregate
+from gnnlib.lowering._propagation import inverse_root as inverse_root
 from gnnlib.lowering._row import Features as Features
 from gnnlib.lowering._run import message_edges as message_edges
 from gnnlib.lowering._run import run as run

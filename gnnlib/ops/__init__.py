@@ -18,6 +18,8 @@ from gnnlib.ops._gather_edge_relu import gather_edge_relu as gather_edge_relu
 from gnnlib.ops._gather_reduce import gather_reduce as gather_reduce
 from gnnlib.ops._gather_softmax import gather_softmax as gather_softmax
 from gnnlib.ops._gather_statistics import gather_statistics as gather_statistics
+from gnnlib.ops._k_hop import KHop as KHop
+from gnnlib.ops._k_hop import k_hop as k_hop
 from gnnlib.ops._logmeanexp import segment_logmeanexp as segment_logmeanexp
 from gnnlib.ops._scan import segment_scan as segment_scan
 from gnnlib.ops._scatter import scatter as scatter
@@ -43,5 +45,6 @@ from gnnlib.ops._segment_csr import segment_min_csr as segment_min_csr
 from gnnlib.ops._segment_csr import segment_sum_csr as segment_sum_csr
 from gnnlib.ops._softmax import segment_logsumexp as segment_logsumexp
 from gnnlib.ops._softmax import segment_softmax as segment_softmax
+from gnnlib.ops._stack_hops import stack_hops as stack_hops
 from gnnlib.ops._tree import tree_plan as tree_plan
 from gnnlib.ops._tree import tree_reduce as tree_reduce
