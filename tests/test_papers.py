@@ -21,7 +21,16 @@ def load(monkeypatch):
     torch.set_rng_state(state)
 
 
-SCRIPTS = ("second_minimum", "pna", "any_size", "unique_signature", "gnp", "dir_gnn")
+SCRIPTS = (
+    "second_minimum",
+    "pna",
+    "any_size",
+    "unique_signature",
+    "gnp",
+    "dir_gnn",
+    "digrac",
+    "magnet",
+)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -66,6 +75,8 @@ FAKE = {
     "pna": {"log10": [0.0] * 6, "parameters": 1, **TIMES},
     "any_size": {"errors": [0.0] * 5, "parameters": 1, **TIMES},
     "unique_signature": {"accuracy": 1.0, "parameters": 1, **TIMES},
+    "digrac": {"ari": 1.0, **TIMES},
+    "magnet": {"val": 1.0, "test": [1.0, 0.5], **TIMES},
     "dir_gnn": {"accuracy": 1.0, "epochs": 1, "parameters": 1, **TIMES},
     "gnp": {"val": 1.0, "test": 1.0, "seconds": 1.0},
 }

@@ -1,9 +1,9 @@
 """The papers' synthetic tasks, and loaders for the public data sets."""
 
 from ._any_size import AnySize as AnySize
+from ._directed_sbm import DirectedSBM as DirectedSBM
 from ._directed_task import DirectedNeighborMean as DirectedNeighborMean
 from ._directed_task import DirectedPreferentialAttachment as DirectedPreferentialAttachment
-from ._directed_sbm import DirectedSBM as DirectedSBM
 from ._extrapolation import MaxDegree as MaxDegree
 from ._extrapolation import ShortestPath as ShortestPath
 from ._load import load as load
