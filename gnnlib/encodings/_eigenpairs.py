@@ -1,18 +1,23 @@
 """The magnetic Laplacian and its smallest eigenpairs."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import scipy.linalg
-from scipy.sparse import csc_array, csr_array, diags_array
+from scipy.sparse import csc_array, csr_array, diags_array, issparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, splu
 
 # Numbers that differ by less, relative to the largest, are the same but for rounding.
 TIE = 1e-6
+# Up to so many nodes a plain array is quicker than a sparse one.
+SMALL = 256
 # Restarts after which Lanczos turns to the inverse.
-RESTARTS = 200
+RESTARTS = 100
+# Eigenvalues that differ by less of the norm are the same.
+SAME = 1e-11
 # Below all eigenvalues of a positive semidefinite matrix, so that the inverse exists.
 SHIFT = -1e-6
 
@@ -46,9 +51,10 @@ def magnetic_laplacian(
     if symmetric:
         phase /= np.sqrt(degree[row] * degree[col])
         degree[:] = 1
-    shape = (num_nodes, num_nodes)
-    laplacian = diags_array(degree, dtype=np.complex128) - csr_array((phase, (row, col)), shape)
-    return csr_array(laplacian), num_one_way
+    nodes = np.arange(num_nodes)
+    ends = (np.concatenate([row, nodes]), np.concatenate([col, nodes]))
+    entries = np.concatenate([-phase, degree])
+    return csr_array((entries, ends), shape=(num_nodes, num_nodes)), num_one_way
 
 
 def smallest_eigenpairs(laplacian: Any, k: int, dense_limit: int, seed: int) -> tuple[Any, Any]:
@@ -71,6 +77,7 @@ def smallest_eigenpairs(laplacian: Any, k: int, dense_limit: int, seed: int) -> 
     entries = (np.ones(laplacian.nnz), laplacian.indices, laplacian.indptr)
     num_parts, part = connected_components(csr_array(entries, laplacian.shape), directed=False)
     order = part.argsort(kind="stable")
+    laplacian = laplacian.toarray() if num_nodes <= SMALL else laplacian
     grouped = laplacian[order][:, order]
     sizes = np.bincount(part, minlength=num_parts)
     stops = sizes.cumsum()
@@ -94,9 +101,9 @@ def smallest_eigenpairs(laplacian: Any, k: int, dense_limit: int, seed: int) -> 
 
 def _of_component(laplacian: Any, k: int, dense_limit: int, seed: int) -> tuple[Any, Any]:
     size = laplacian.shape[0]
-    if size <= max(dense_limit, 2 * k + 20):
-        last = min(k, size) - 1
-        values, vectors = scipy.linalg.eigh(laplacian.toarray(), subset_by_index=[0, last])
+    if size <= max(dense_limit, 3 * k + 20):
+        laplacian = laplacian.toarray() if issparse(laplacian) else laplacian
+        values, vectors = scipy.linalg.eigh(laplacian, subset_by_index=[0, min(k, size) - 1])
     else:
         values, vectors = _lanczos(laplacian, k, seed)
     # Positive semidefinite: what is below zero was rounded.
@@ -104,28 +111,68 @@ def _of_component(laplacian: Any, k: int, dense_limit: int, seed: int) -> tuple[
 
 
 def _lanczos(laplacian: Any, k: int, seed: int) -> tuple[Any, Any]:
-    """Lanczos from a seeded vector; on the inverse where eigenvalues are too close for it.
+    """Lanczos from seeded vectors, again and again without what was found, until nothing is new.
 
-    Gaps are small where a graph falls apart easily, as a path or a mesh does, and there the factors
-    of its Laplacian stay sparse.
+    One start finds one vector of an eigenspace, or a few by rounding; whatever has no more
+    eigenvalues below the ``k``-th without the vectors found has none that were missed.
+    """
+    generator = np.random.default_rng(seed)
+    norm = abs(laplacian).sum(axis=1).max()
+    start = _start(laplacian, generator, k)
+    values, vectors = np.full(k, np.inf), np.zeros((laplacian.shape[0], 0))
+    while True:
+        basis, _ = np.linalg.qr(np.concatenate([vectors, start(vectors)], axis=1))
+        reduced, turn = np.linalg.eigh(basis.conj().T @ (laplacian @ basis))
+        before, values, vectors = values, reduced[:k], basis @ turn[:, :k]
+        if (before - values).max() <= SAME * norm:
+            return values, vectors
+
+
+def _start(laplacian: Any, generator: Any, k: int) -> Callable[[Any], Any]:
+    """A search for ``k`` more eigenvectors of the smallest eigenvalues, orthogonal to those known.
+
+    On the matrix, or on its inverse if its eigenvalues are too close together for that: gaps are
+    small where a graph falls apart easily, as a path or a mesh does, and there the factors of its
+    Laplacian stay sparse.
     """
     size = laplacian.shape[0]
-    generator = np.random.default_rng(seed)
-    start = generator.standard_normal(size) + 1j * generator.standard_normal(size)
-    options: dict[str, Any] = {"k": k, "v0": start, "ncv": min(size, max(2 * k + 1, 20))}
+    norm = abs(laplacian).sum(axis=1).max()
+    options: dict[str, Any] = {"ncv": 3 * k + 20}
     if "rng" in inspect.signature(eigs).parameters:  # from scipy 1.17 on
         options["rng"] = generator
-    try:
-        _, vectors = eigs(laplacian, which="SR", maxiter=RESTARTS, tol=1e-9, **options)
-    except ArpackNoConvergence:
-        shifted = csc_array(laplacian - SHIFT * diags_array(np.ones(size)))
-        inverse = splu(shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0)
-        operator = LinearOperator(laplacian.shape, matvec=inverse.solve, dtype=np.complex128)
-        _, vectors = eigs(operator, which="LR", **options)
-    # For complex matrices this is Arnoldi, whose vectors of close eigenvalues may lean.
-    basis, _ = np.linalg.qr(vectors)
-    values, turn = np.linalg.eigh(basis.conj().T @ (laplacian @ basis))
-    return values, basis @ turn
+    inverse: Any = None
+
+    def direct(x: Any, known: Any) -> Any:
+        return laplacian @ x + 2 * norm * (known @ (known.conj().T @ x))
+
+    def inverted(x: Any, known: Any) -> Any:
+        x = inverse.solve(x - known @ (known.conj().T @ x))
+        return x - known @ (known.conj().T @ x)
+
+    def search(known: Any) -> Any:
+        nonlocal inverse
+        options["v0"] = generator.standard_normal(size) + 1j * generator.standard_normal(size)
+        # Later on only to see whether there is more, where eigenvalues are ever closer.
+        options["k"] = max(1, k // 4) if known.size else k
+        if inverse is None:
+            try:
+                operator = _operator(lambda x: direct(x, known), size)
+                return eigs(operator, which="SR", maxiter=RESTARTS, tol=1e-9, **options)[1]
+            except ArpackNoConvergence as partial:
+                if known.size:  # what was missed would have come first
+                    return partial.eigenvectors
+                shifted = laplacian - SHIFT * diags_array(np.ones(size))
+                inverse = splu(
+                    csc_array(shifted), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0
+                )
+        operator = _operator(lambda x: inverted(x, known), size)
+        return eigs(operator, which="LR", **options)[1]
+
+    return search
+
+
+def _operator(matvec: Callable[[Any], Any], size: int) -> Any:
+    return LinearOperator((size, size), matvec=matvec, dtype=np.complex128)
 
 
 def fix_phases(vectors: Any) -> Any:

@@ -41,9 +41,9 @@ class AddMagneticLaplacianPE(BaseTransform):  # type: ignore[misc]
     the first in the graph's order is taken, so that graphs with symmetries are encoded up to
     them. Connected components are solved one by one, and each has its anchor.
 
-    Up to ``dense_limit`` nodes a component is solved densely; above, by SciPy's Lanczos from a
-    seeded vector, on the matrix, or on its inverse where its eigenvalues are too close together.
-    Within a component, it may miss copies of an eigenvalue.
+    Up to ``dense_limit`` nodes a component is solved densely; above, by SciPy's Lanczos from
+    seeded vectors, on the matrix, or on its inverse where its eigenvalues are too close together,
+    and once more without what was found, until no copy of an eigenvalue is missing.
 
     Args:
         k: number of eigenpairs, at least 1.
@@ -55,8 +55,8 @@ class AddMagneticLaplacianPE(BaseTransform):  # type: ignore[misc]
         attr_name: where eigenvectors are stored (default ``"magnetic_pe"``).
         as_real: store ``[N, k, 2]`` real numbers instead of ``[N, k]`` complex ones (default
             ``False``).
-        dense_limit: the most nodes of a component that is solved densely (default 2000).
-        seed: of the vector that Lanczos starts from (default 0).
+        dense_limit: the most nodes of a component that is solved densely (default 1000).
+        seed: of the vectors that Lanczos starts from (default 0).
 
     Returns the graph with ``magnetic_pe [N, k]``, complex; ``magnetic_pe_values [1, k]``, the
     eigenvalues, ascending; and ``magnetic_pe_mask [1, k]``, ``False`` for what is padded with zeros
@@ -88,7 +88,7 @@ class AddMagneticLaplacianPE(BaseTransform):  # type: ignore[misc]
         attr_name: str = "magnetic_pe",
         *,
         as_real: bool = False,
-        dense_limit: int = 2000,
+        dense_limit: int = 1000,
         seed: int = 0,
     ) -> None:
         if k < 1:

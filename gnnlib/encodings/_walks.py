@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import coo_array, csr_array, issparse
 
 from gnnlib import ops
 from gnnlib.adjacency import Adjacency
 
+# Up to so many nodes a plain array is quicker than a sparse one.
+SMALL = 256
 # Entries of a block of rows of a power, where a graph is too large for all of them.
 BLOCK = 2**24
 # Sources whose restarting walks are followed side by side.
@@ -20,7 +22,7 @@ REST = 1e-7
 
 
 def transition(edge_index: Any, weight: Any, num_nodes: int) -> Any:
-    """``[N, N]``: where a walker goes next; it stays where no edge leads on.
+    """``[N, N]``: where a walker goes next; it stays where no edge leads on. Dense if small.
 
     Args:
         edge_index: ``[2, E]``.
@@ -34,8 +36,11 @@ def transition(edge_index: Any, weight: Any, num_nodes: int) -> Any:
     leads = weight > 0
     src, dst, weight = src[leads], dst[leads], weight[leads]
     share = np.concatenate([weight / total[src], np.ones(len(stuck))])
-    ends = (np.concatenate([src, stuck]), np.concatenate([dst, stuck]))
-    return csr_array((share, ends), shape=(num_nodes, num_nodes))
+    row, col = np.concatenate([src, stuck]), np.concatenate([dst, stuck])
+    if num_nodes <= SMALL:
+        flat = np.bincount(row * num_nodes + col, share, num_nodes**2)
+        return flat.reshape(num_nodes, num_nodes)
+    return csr_array((share, (row, col)), shape=(num_nodes, num_nodes))
 
 
 def node_form(
@@ -52,7 +57,7 @@ def node_form(
     """
     size = forward.shape[0]
     out = np.zeros((size, 6 * length + (0 if restart is None else 2)))
-    walks = (forward, backward, csr_array(forward.T), csr_array(backward.T))
+    walks = (forward, backward, *(_transposed(walk) for walk in (forward, backward)))
     for rows in _blocks(size, dense_limit):
         powers = (_powers(walk, rows, length, size <= dense_limit) for walk in walks)
         for k, (ahead, back, to_ahead, to_back) in enumerate(zip(*powers, strict=True)):
@@ -134,7 +139,7 @@ def _by_block(blocks: list[slice], row: Any) -> Iterator[tuple[slice, Any]]:
 
 def _powers(walk: Any, rows: slice, length: int, dense: bool) -> Iterator[Any]:
     """Some rows of the walk's powers 1 to ``length``, dense or sparse."""
-    power = walk[rows].toarray() if dense else walk[rows]
+    power = _dense(walk[rows]) if dense else walk[rows]
     yield power
     for _ in range(length - 1):
         power = power @ walk
@@ -142,14 +147,21 @@ def _powers(walk: Any, rows: slice, length: int, dense: bool) -> Iterator[Any]:
 
 
 def _entries(matrix: Any, row: Any, col: Any) -> Any:
-    found = matrix[row, col]
-    return found.toarray().reshape(-1) if issparse(found) else found
+    return _dense(matrix[row, col]).reshape(-1)
+
+
+def _dense(matrix: Any) -> Any:
+    return matrix.toarray() if issparse(matrix) else matrix
+
+
+def _transposed(matrix: Any) -> Any:
+    return csr_array(matrix.T) if issparse(matrix) else np.ascontiguousarray(matrix.T)
 
 
 def _restarting(walk: Any, restart: float) -> Any:
     """``p (I - (1 - p) T)^-1``, dense."""
     identity = np.eye(walk.shape[0])
-    return np.linalg.solve(identity - (1 - restart) * walk.toarray(), restart * identity)
+    return np.linalg.solve(identity - (1 - restart) * _dense(walk), restart * identity)
 
 
 def _terms(restart: float) -> int:
@@ -160,7 +172,7 @@ def _terms(restart: float) -> int:
 def _entries_of_restarting(walk: Any, row: Any, col: Any, restart: float) -> Any:
     """Entries of the same by its series, some sources at a time as columns of one tensor."""
     size = walk.shape[0]
-    coo = walk.tocoo()
+    coo = coo_array(walk)
     adj = Adjacency.of(torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64)), size)
     weight = torch.from_numpy((1 - restart) * coo.data).float()
     blocks = [slice(start, min(start + SOURCES, size)) for start in range(0, size, SOURCES)]
