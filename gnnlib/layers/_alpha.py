@@ -10,7 +10,7 @@ class Alpha(nn.Module):
     .. math::
         \alpha = \sigma(\omega)
 
-    (Rossi et al., 2023, section 3, which learns one for all layers.)
+    (Rossi et al., 2023, section 4, whose code shares one among all layers.)
 
     Differs: the paper's code learns :math:`\alpha` itself, which may then leave :math:`[0, 1]`;
     a sigmoid stays inside, and always has a gradient.

@@ -26,7 +26,7 @@ class DirectedConv(nn.Module):
         \big)
 
     Dir-GNN, from Rossi et al., 2023, "Edge Directionality Improves Learning on Heterophilic
-    Graphs", section 3. :math:`\alpha` is the share of the *out*-neighbours, those that a node's own
+    Graphs", section 4. :math:`\alpha` is the share of the *out*-neighbours, those that a node's own
     edges point to: for messages that go from ``edge_index[0]`` to ``edge_index[1]``, ``alpha=0`` is
     the conv as it was, and ``alpha=1`` the conv on the edges turned around.
 
