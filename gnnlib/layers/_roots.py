@@ -6,6 +6,7 @@ from typing import Any
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
+from gnnlib.layers._gated import GatedGCNConv
 from gnnlib.lowering import Features, class_of
 
 
@@ -84,5 +85,6 @@ _ROOTS: dict[type, Callable[[Any], nn.Module | None]] = {
     pyg.GATv2Conv: _of_attention,
     pyg.TransformerConv: _of_transformer,
     pyg.ResGatedGraphConv: _of_res_gated,
+    GatedGCNConv: _of_res_gated,
     pyg.NNConv: _of_nn_conv,
 }

@@ -153,6 +153,31 @@ def test_dense_gcn(num_nodes, num_edges, hops, delay, loops):
     torch.testing.assert_close(layer(x, edge_index, history=history_of(past)), out)
 
 
+OWN = {
+    "sage": "lin_r.",
+    "graph": "lin_root.",
+    "gin": "eps",
+    "gat": "res.",
+    "transformer": "lin_skip.",
+    "gated": "lin_skip.",
+    "res gated": "lin_skip.",
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_node_itself_is_heard_once(name):
+    layer = DelayedConv(CONVS[name][0](), hops=2, delay=math.inf)
+    own = [
+        any(key.startswith(OWN[name]) for key, _ in conv.named_parameters()) for conv in layer.convs
+    ]
+    assert own == [True, False]
+    # Two nodes that hear nobody over the second hop get nothing from it, biases aside.
+    edge_index = torch.tensor([[0, 1], [1, 0]])
+    x = torch.randn(2, WIDTH)
+    nothing = layer(x, edge_index) - layer.convs[0](x, edge_index)
+    torch.testing.assert_close(nothing[0], nothing[1])
+
+
 @pytest.mark.parametrize("name", CONVS)
 def test_a_single_hop_is_the_conv(name):
     edge_index, (x, *_) = draw(9, 30, 0)  # with loops and repetitions
