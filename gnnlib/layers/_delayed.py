@@ -33,14 +33,14 @@ class DelayedConv(nn.Module):
     :math:`d` is the length of a shortest path along the edges. The first hop are the edges
     themselves, with their weights and features, self loops and repetitions; pairs further apart
     have neither. The term that SAGE, GraphConv, GIN, attention and gated convs have for the node
-    itself comes with the first hop only.
+    itself comes with the first hop only; self loops that a conv adds it adds to every hop.
 
     Convs that reduce the features of their neighbours (GCN, SAGE, GraphConv, GIN) take all further
     hops and delays in one :func:`~gnnlib.ops.gather_reduce` over a table of states, and hop by hop
     only where they are normalised behind gates; other convs run once a hop.
 
-    Differs: the paper's code adds a self loop to every hop of GCN, which ``GCNConv(...,
-    add_self_loops=True)`` does here too, and the paper does not (``add_self_loops=False``).
+    Differs: the paper's code adds a self loop to every hop of GCN, as ``GCNConv`` does here by
+    itself, and the paper does not (``add_self_loops=False``).
 
     Args:
         conv: the layer of the first hop, a PyG conv or a gnnlib layer. The others have copies of
