@@ -37,7 +37,8 @@ class DirectedSBM(InMemoryDataset):  # type: ignore[misc, unused-ignore]
     last to the first; *complete*, every pair, in a direction that is drawn; *star*, cluster
     :math:`\lfloor (K - 1) / 2 \rfloor` points to those of odd number, and those of even number
     point to it; *multipartite*, three parts of :math:`\lceil K / 9 \rceil`, :math:`\lceil K / 3
-    \rceil` and the other clusters, all of one part pointing to all of the next.
+    \rceil` and the other clusters, all of one part pointing to all of the next. Clusters of one
+    part, or on one side of a star, point to the same ones and cannot be told apart.
 
     Args:
         meta_graph: ``"path"``, ``"cycle"``, ``"complete"``, ``"star"`` or ``"multipartite"``.

@@ -158,7 +158,11 @@ class MagNetConv(nn.Module):
                     f"{got} (a magnetic Laplacian has no bipartite form)"
                 )
         edges = Edges.of(edge_index, edge_weight, size=x_real.size(0))
-        out = self.forward_edges(torch.stack([x_real, x_imag], 1), edges, lambda_max=lambda_max)
+        terms = []
+        for lin in self.lins:
+            real = lin(x_real)
+            terms.append(torch.stack([real, real if x_imag is x_real else lin(x_imag)], 1))
+        out = self._convolved(terms, edges, lambda_max)
         return out[:, 0], out[:, 1]
 
     def forward_edges(
@@ -170,7 +174,12 @@ class MagNetConv(nn.Module):
         lambda_max: float | Tensor | None = None,
     ) -> Tensor:
         """As :meth:`forward`, on ``[N, 2, in_channels]``, real and imaginary."""
-        terms: list[Tensor] = [lin(x) for lin in self.lins]
+        return self._convolved([lin(x) for lin in self.lins], edges, lambda_max)
+
+    def _convolved(
+        self, terms: list[Tensor], edges: Edges, lambda_max: float | Tensor | None
+    ) -> Tensor:
+        """The polynomial of the Laplacian whose terms multiply ``[N, 2, out_channels]`` each."""
         laplacian = self._scaled_laplacian(terms[0].dtype, edges, lambda_max)
         # Clenshaw's recurrence: as many products as the other way, but as wide as the output.
         ahead: Tensor = terms[-1]
