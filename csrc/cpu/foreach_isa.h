@@ -1,11 +1,15 @@
 // Compiles the file named by GNNLIB_KERNEL once per instruction set, each time in a namespace of
 // its own, GNNLIB_ISA, with registers of GNNLIB_REGISTER bytes. The target is a pragma around the
 // code, not an attribute on its entry: GCC splits vector operations that a function's own target
-// lacks before it inlines. Other processors and compilers get the baseline alone. No include guard:
-// each kernel file wants its own copies.
+// lacks before it inlines. Other processors and compilers get the baseline alone, and so does who
+// compiles for AVX2 in the first place. No include guard: each kernel file wants its own copies.
 
 #define GNNLIB_ISA baseline
+#if defined(__AVX2__)
+#define GNNLIB_REGISTER 32
+#else
 #define GNNLIB_REGISTER 16
+#endif
 #include "../reducer.h"
 #include "simd_ops.h"
 #include GNNLIB_KERNEL

@@ -78,9 +78,10 @@ Tensor segment_expand(Tensor a, Tensor ptr, OptionalTensor perm, int64_t size) {
           ", got ", a.size(0));
   Tensor out = empty_like(a, {size, a.size(1)});
   const int64_t bytes = a.size(1) * a.element_size();
+  if (bytes == 0) return out;
   char* to = static_cast<char*>(out.mutable_data_ptr());
   if (graph.rowptr[graph.num_rows] - graph.rowptr[0] < size) std::memset(to, 0, size * bytes);
-  if (bytes > 0) expand_rows(graph, static_cast<const char*>(a.const_data_ptr()), bytes, to);
+  expand_rows(graph, static_cast<const char*>(a.const_data_ptr()), bytes, to);
   return out;
 }
 

@@ -17,7 +17,7 @@
 #define GNNLIB_INLINE inline __attribute__((always_inline))
 #define GNNLIB_LAMBDA __attribute__((always_inline))
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__AVX2__)
 #define GNNLIB_X86
 #endif
 
