@@ -24,7 +24,8 @@ def load(monkeypatch):
 
 MODULES = (
     "kernels.gather_reduce", "kernels.segments", "kernels.neighbours", "kernels.contextual",
-    "kernels.scaling", "layers.cognn", "layers.accelerate", "layers.directed",
+    "kernels.k_hop", "kernels.scaling", "layers.cognn", "layers.accelerate", "layers.delayed",
+    "layers.directed",
 )  # fmt: skip
 
 

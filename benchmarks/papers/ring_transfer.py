@@ -97,9 +97,10 @@ def train(settings: Settings) -> dict[str, Any]:
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr)
     batches = len(rings.train.split(settings.batch_size))
     schedule = annealed(optimizer, settings.epochs * batches)
-    best, found, epoch = -1.0, 0.0, 0
+    best, found, epochs = -1.0, 0.0, 0
     name = f"{settings.model}, ring of {settings.size}"
-    for epoch in track(range(1, settings.epochs + 1), description=name):
+    for _ in track(range(settings.epochs), description=name):
+        epochs += 1
         order = rings.train[torch.randperm(rings.train.numel())]
         for chosen in order.split(settings.batch_size):
             loss = nn.functional.cross_entropy(rings.logits(model, chosen), rings.y[chosen])
@@ -113,7 +114,7 @@ def train(settings: Settings) -> dict[str, Any]:
         if known == 1.0:
             break
     parameters = sum(p.numel() for p in model.parameters())
-    return {"accuracy": found, "epochs": epoch, "parameters": parameters}
+    return {"accuracy": found, "epochs": epochs, "parameters": parameters}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,7 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"Accuracy on 200 of 2,000 rings, {CLASSES} classes, so that chance is "
         f"{100 / CLASSES:.0f} %; mean of {options.seeds} seed(s), at the best validation accuracy "
         f"of at most {options.epochs} epochs, ended where that is 100 %. Adam at 0.01, warmed up "
-        "and annealed; batch norm, PReLU, rows of length one. The paper has a figure and no numbers."
+        "and annealed; batch norm, PReLU, rows of length one. The paper has a figure without "
+        "numbers."
     )
     columns = ("network", "paper", *(f"ring of {size}" for size in sizes))
     folder = options.results or (None if options.quick else RESULTS)

@@ -1,0 +1,272 @@
+"""Find the nodes at each distance from every node."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import get_ctx
+
+from gnnlib._cache import TensorCache
+from gnnlib._library import register
+from gnnlib.adjacency import Adjacency
+from gnnlib.ops._hop_pairs import KHop as KHop
+
+MAX_PAIRS = 2**27
+# Of how many nodes the pairs are counted beforehand, how many nodes at a time, and after how many
+# pairs that is enough.
+_ROOTS, _AT_ONCE, _ENOUGH = 256, 16, 2**20
+
+_cache = TensorCache()
+
+
+def k_hop(
+    adj: Any,
+    k: int,
+    *,
+    undirected: bool = False,
+    max_pairs: int = MAX_PAIRS,
+    num_samples: int | None = None,
+    generator: torch.Generator | None = None,
+) -> KHop:
+    r"""Find, for every node, the nodes at each distance from one to ``k`` hops.
+
+    .. math::
+        N_k(i) = \{\, j \ne i : d(j \to i) = k \,\}
+
+    where :math:`d` is the length of a shortest path along the edges (Gutteridge et al., 2023,
+    "DRew: Dynamically Rewired Message Passing with Delay", section 3). One breadth-first search a
+    node finds all distances; a batch of graphs takes no more than the graphs one by one. Self loops
+    and repeated edges do not matter. The pairs are kept with the adjacency and found again, unless
+    they were sampled.
+
+    Args:
+        adj: the graph, an :class:`~gnnlib.Adjacency` of as many targets as sources or whatever
+            :meth:`gnnlib.Adjacency.of` takes.
+        k: the largest distance, at least 1.
+        undirected: whether edges are followed both ways.
+        max_pairs: the largest result, as a pair takes eight bytes; by default 1 GiB of them.
+        num_samples: how many nodes to keep of each distance and node, at least 1, drawn uniformly
+            without replacement; all by default. Distances stay exact.
+        generator: source of randomness of ``num_samples``. The same seed draws the same nodes, on
+            any number of threads.
+
+    Returns:
+        The pairs. Their bits do not depend on the number of threads.
+
+    Raises:
+        ValueError: there are more than ``max_pairs``, which is estimated before they are found;
+            ``k``, ``max_pairs`` or ``num_samples`` is out of range; or the graph is bipartite.
+
+    Example:
+        >>> path = torch.tensor([[0, 1, 2], [1, 2, 3]])
+        >>> pairs = k_hop(path, 2)
+        >>> pairs.pairs.tolist(), pairs.distance.tolist()
+        ([[0, 1, 0, 2, 1], [1, 2, 2, 3, 3]], [1, 1, 2, 1, 2])
+        >>> k_hop(path, 2, undirected=True).hop(2).col.tolist()
+        [2, 3, 0, 1]
+    """
+    adj = Adjacency.of(adj)
+    _check(adj, k, max_pairs, num_samples)
+    if num_samples is not None:
+        return _find(adj, k, undirected, max_pairs, num_samples, _seed(adj, generator))
+    if torch.compiler.is_compiling():
+        return _find(adj, k, undirected, max_pairs, 0, None)
+    # Beside the pairs stays what they were made from, so that no other tensor can come by the id.
+    found: tuple[Any, KHop] = _cache.find(
+        adj.rowptr,
+        (id(adj.col), k, undirected),
+        lambda: (adj.col, _find(adj, k, undirected, max_pairs, 0, None)),
+    )
+    pairs = found[1]
+    if pairs.num_pairs > max_pairs:
+        raise _too_many(f"{pairs.num_pairs:,}", max_pairs)
+    return pairs
+
+
+def _check(adj: Adjacency, k: int, max_pairs: int, num_samples: int | None) -> None:
+    if adj.num_src != adj.num_dst:
+        raise ValueError(
+            "`adj` must join nodes to nodes of the same kind, as a path of two hops goes through "
+            f"one that is target and source; got {adj.num_src} sources and {adj.num_dst} targets"
+        )
+    check_counts(k, num_samples)
+    if max_pairs < 0:
+        raise ValueError(f"`max_pairs` must not be negative, got {max_pairs}")
+    if adj.num_dst * k > max(max_pairs, MAX_PAIRS):
+        raise ValueError(
+            f"`k`={k} takes {adj.num_dst * k:,} pointers, one per node and hop, more than "
+            f"{max(max_pairs, MAX_PAIRS):,} (take a smaller `k`, or raise `max_pairs`)"
+        )
+
+
+def check_counts(k: int, num_samples: int | None) -> None:
+    """Raise unless they are whole numbers of at least 1."""
+    for name, value in (("k", k), ("num_samples", 1 if num_samples is None else num_samples)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+
+
+def _too_many(count: str, max_pairs: int) -> ValueError:
+    return ValueError(
+        f"`k_hop` would find {count} pairs, more than `max_pairs`={max_pairs:,} (take a smaller "
+        "`k`, bound every hop by `num_samples`, or raise `max_pairs`)"
+    )
+
+
+def _seed(adj: Adjacency, generator: torch.Generator | None) -> Tensor:
+    device = None if generator is None else generator.device
+    return torch.randint(2**63 - 1, (1,), generator=generator, device=device).to(adj.device)
+
+
+def _find(
+    adj: Adjacency,
+    k: int,
+    undirected: bool,
+    max_pairs: int,
+    num_samples: int,
+    seed: Tensor | None,
+) -> KHop:
+    ways = (adj, adj.T) if undirected else (adj,)
+    arrays = [array.contiguous() for way in ways for array in (way.rowptr, way.col)]
+    arrays += [None] * (4 - len(arrays))  # type: ignore[list-item]
+    _guard(arrays, adj.num_dst, k, max_pairs, num_samples)
+    hop_ptr, col = _op(*arrays, k, max_pairs, num_samples, seed)
+    return KHop(hop_ptr, col, adj.num_dst, k)
+
+
+def _guard(arrays: list[Tensor], num_nodes: int, k: int, max_pairs: int, num_samples: int) -> None:
+    """Raise where there will be more pairs than that, before they are looked for."""
+    others = num_nodes - 1 if num_samples == 0 else min(num_nodes - 1, k * num_samples)
+    # In a compiled graph the operator's own count is all there is: it stops at the limit.
+    if torch.compiler.is_compiling() or num_nodes * others <= max_pairs:
+        return
+    roots = torch.arange(num_nodes)
+    if num_nodes > _ROOTS:
+        roots = torch.randint(num_nodes, (_ROOTS,), generator=torch.Generator().manual_seed(0))
+    found = searched = 0
+    for part in roots.to(arrays[0].device).split(_AT_ONCE):  # type: ignore[no-untyped-call]
+        found += int(_count_op(*arrays, part, k, num_samples).sum())
+        searched += part.numel()
+        if found > _ENOUGH:
+            break
+    estimate = round(found * num_nodes / searched)
+    if estimate > max_pairs:
+        about = f"{estimate:,}" if searched == num_nodes else f"about {estimate:,}"
+        raise _too_many(about, max_pairs)
+
+
+def _step(pairs: Tensor, num_nodes: int, rowptr: Tensor, col: Tensor) -> Tensor:
+    node = pairs % num_nodes
+    count = rowptr.diff()[node]
+    first = rowptr[node] - (count.cumsum(0) - count)
+    edge = torch.arange(int(count.sum()), device=col.device) + first.repeat_interleave(count)
+    return (pairs - node).repeat_interleave(count) + col[edge]
+
+
+def _levels(
+    roots: Tensor,
+    rowptr: Tensor,
+    col: Tensor,
+    t_rowptr: Tensor | None,
+    t_col: Tensor | None,
+    num_hops: int,
+) -> Iterator[Tensor]:
+    """Hop by hop, the pairs of the r-th root and node j, as ``r * N + j`` in ascending order."""
+    num_nodes = max(rowptr.numel() - 1, 1)
+    last = seen = torch.arange(roots.numel(), device=col.device) * num_nodes + roots
+    for _ in range(num_hops):
+        reached = _step(last, num_nodes, rowptr, col)
+        if t_rowptr is not None and t_col is not None:
+            reached = torch.cat([reached, _step(last, num_nodes, t_rowptr, t_col)])
+        reached = reached.unique()  # type: ignore[no-untyped-call]
+        last = reached[torch.isin(reached, seen, assume_unique=True, invert=True)]
+        seen = torch.cat([seen, last])
+        if last.numel() == 0:
+            return
+        yield last
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014), in wrapping int64."""
+    x = x + _signed(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> 30 & (2**34 - 1))) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> 27 & (2**37 - 1))) * _signed(0x94D049BB133111EB)
+    return x ^ (x >> 31 & (2**33 - 1))
+
+
+def _sampled(row: Tensor, node: Tensor, num_samples: int, seed: Tensor) -> Tensor:
+    """Which of a level's pairs stay: of each row, those whose hashes are the smallest."""
+    key = _mixed(_mixed(_mixed(seed) + row) + node) >> 1 & (2**63 - 1)
+    order = key.argsort(stable=True)
+    order = order[row[order].argsort(stable=True)]
+    rank = torch.arange(row.numel(), device=row.device) - torch.searchsorted(row, row)
+    return order[rank < num_samples].sort().values
+
+
+def _reference(
+    rowptr: Tensor,
+    col: Tensor,
+    t_rowptr: Tensor | None,
+    t_col: Tensor | None,
+    num_hops: int,
+    max_pairs: int,
+    num_samples: int,
+    seed: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    num_nodes = rowptr.numel() - 1
+    rows, nodes = rowptr[:0], rowptr[:0]
+    roots = torch.arange(num_nodes, device=col.device)
+    for hop, pairs in enumerate(_levels(roots, rowptr, col, t_rowptr, t_col, num_hops)):
+        row, node = pairs // num_nodes * num_hops + hop, pairs % num_nodes
+        if seed is not None:
+            kept = _sampled(row, node, num_samples, seed)
+            row, node = row[kept], node[kept]
+        rows, nodes = torch.cat([rows, row]), torch.cat([nodes, node])
+        if rows.numel() > max_pairs:
+            raise _too_many(f"at least {rows.numel():,}", max_pairs)
+    hop_ptr = rowptr.new_zeros(num_nodes * num_hops + 1)
+    hop_ptr[1:] = torch.bincount(rows, minlength=num_nodes * num_hops).cumsum(0)
+    return hop_ptr, nodes[rows.argsort(stable=True)]
+
+
+def _count_reference(
+    rowptr: Tensor,
+    col: Tensor,
+    t_rowptr: Tensor | None,
+    t_col: Tensor | None,
+    roots: Tensor,
+    num_hops: int,
+    num_samples: int,
+) -> Tensor:
+    counts = torch.zeros_like(roots)
+    for pairs in _levels(roots, rowptr, col, t_rowptr, t_col, num_hops):
+        count = torch.bincount(pairs // (rowptr.numel() - 1), minlength=roots.numel())
+        counts += count.clamp(max=num_samples) if num_samples else count
+    return counts
+
+
+def _fake(
+    rowptr: Tensor,
+    col: Tensor,
+    t_rowptr: Tensor | None,
+    t_col: Tensor | None,
+    num_hops: int,
+    max_pairs: int,
+    num_samples: int,
+    seed: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    hop_ptr = rowptr.new_empty((rowptr.numel() - 1) * num_hops + 1)
+    return hop_ptr, rowptr.new_empty(get_ctx().new_dynamic_size())
+
+
+_op = register("k_hop", _reference, _fake)
+_count_op = register(
+    "k_hop_count",
+    _count_reference,
+    lambda rowptr, col, t_rowptr, t_col, roots, num_hops, num_samples: torch.empty_like(roots),
+)
