@@ -30,6 +30,7 @@ SCRIPTS = (
     "dir_gnn",
     "digrac",
     "magnet",
+    "ring_transfer",
 )
 
 
@@ -78,6 +79,7 @@ FAKE = {
     "digrac": {"ari": 1.0, **TIMES},
     "magnet": {"val": 1.0, "test": [1.0, 0.5], **TIMES},
     "dir_gnn": {"accuracy": 1.0, "epochs": 1, "parameters": 1, **TIMES},
+    "ring_transfer": {"accuracy": 1.0, "epochs": 1, "parameters": 1, **TIMES},
     "gnp": {"val": 1.0, "test": 1.0, "seconds": 1.0},
 }
 

@@ -29,6 +29,7 @@ CLASSES, WIDTH = 5, 256
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "drew": ("DRew-GCN, delay 1", "solves all", {"delay": 1}),
     "drew-inf": ("DRew-GCN, no delay", "solves all", {"delay": math.inf}),
+    "drew-gin": ("DRew-GIN, delay 1", "solves all", {"conv": "gin", "delay": 1}),
     "gcn": ("GCN", "fails from about 20", {"max_hops": 1, "skip": False}),
     "gcn-skip": ("GCN with skips", "", {"max_hops": 1}),
 }
