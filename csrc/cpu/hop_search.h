@@ -1,85 +1,15 @@
 // Searches a graph for the nodes at each distance 1, 2, ..., K of every node, from the node itself
 // along the edges that point to it. All nodes of a small graph are searched at once, on rows of
-// bits; those of a large one, one after the other. What small is depends on the graph alone: a
-// batch is cut where no edge crosses.
-#pragma once
-
+// bits; those of a large one, one after the other. Included inside foreach_isa.h, so without a
+// guard.
+#include <array>
 #include <bit>
-#include <cstdlib>
 #include <new>
 #include <utility>
 
-#include "../checks.h"
-#include "schedule.h"
+#include "hop_graph.h"
 
-namespace gnnlib {
-
-constexpr int64_t kWord = 64;
-// Largest graph that is searched on bits, in words.
-constexpr int64_t kMostWords = 8;
-// Nodes of a larger one that a thread searches from before it takes the next.
-constexpr int64_t kRoots = 64;
-
-// The nodes next to a node: its row, and, where edges are followed both ways, its row in the
-// transpose.
-struct Neighbours {
-  Csr graph;
-  std::optional<Csr> back;
-
-  Neighbours(const Tensor& rowptr, const Tensor& col, const OptionalTensor& t_rowptr,
-             const OptionalTensor& t_col)
-      : graph(view(rowptr, col, std::nullopt)) {
-    require(t_rowptr.has_value() == t_col.has_value(), "`t_rowptr` and `t_col` come together");
-    if (t_rowptr) back = view(*t_rowptr, t_col, std::nullopt);
-    require(!back || back->num_rows == graph.num_rows, "the transpose must have the graph's nodes");
-  }
-
-  template <typename F>
-  void each(int64_t node, const F& f) const {
-    for (int64_t e = graph.rowptr[node]; e < graph.rowptr[node + 1]; ++e) f(graph.col[e]);
-    if (!back) return;
-    for (int64_t e = back->rowptr[node]; e < back->rowptr[node + 1]; ++e) f(back->col[e]);
-  }
-};
-
-// Roots [begin, end), which reach only nodes [first, last): no edge crosses the ends of that range.
-struct Piece {
-  int64_t begin, end;
-  int64_t first, last;
-
-  bool on_bits() const {
-    return begin == first && end == last && last - first <= kMostWords * kWord;
-  }
-};
-
-inline std::vector<Piece> pieces(const Csr& graph) {
-  std::vector<int64_t> cuts;  // where ranges begin that no edge seen so far leaves
-  int64_t reach = -1;         // the last node that an edge joins to the rows so far
-  for (int64_t row = 0; row < graph.num_rows; ++row) {
-    if (reach < row) cuts.push_back(row);
-    int64_t low = row;
-    reach = std::max(reach, row);
-    for (int64_t e = graph.rowptr[row]; e < graph.rowptr[row + 1]; ++e) {
-      low = std::min(low, graph.col[e]);
-      reach = std::max(reach, graph.col[e]);
-    }
-    while (cuts.back() > low) cuts.pop_back();
-  }
-  std::vector<Piece> found;
-  for (size_t k = 0; k < cuts.size(); ++k) {
-    const int64_t first = cuts[k], last = k + 1 < cuts.size() ? cuts[k + 1] : graph.num_rows;
-    if (!found.empty() && last - found.back().first <= kWord) {  // tiny graphs share a word
-      found.back().end = found.back().last = last;
-    } else if (last - first <= kMostWords * kWord) {
-      found.push_back({first, last, first, last});
-    } else {
-      for (int64_t root = first; root < last; root += kRoots) {
-        found.push_back({root, std::min(root + kRoots, last), first, last});
-      }
-    }
-  }
-  return found;
-}
+namespace gnnlib::GNNLIB_ISA {
 
 // The nodes at one distance, as bits of the range that begins at `first`.
 template <int64_t Words>
@@ -87,20 +17,35 @@ struct BitLevel {
   const uint64_t* words;
   int64_t first;
 
+  bool empty() const {
+    uint64_t any = 0;
+    for (int64_t w = 0; w < Words; ++w) any |= words[w];
+    return any == 0;
+  }
+
   int64_t size() const {
     int64_t count = 0;
-    for (int64_t w = 0; w < Words; ++w) {
-      if (words[w] != 0) count += std::popcount(words[w]);
-    }
+    for (int64_t w = 0; w < Words; ++w) count += std::popcount(words[w]);
     return count;
   }
 
-  void write(int64_t* to) const {
+  // Returns where the nodes end. What lies behind, up to `limit`, may be overwritten: four numbers
+  // written blindly cost less than a guess how many there are.
+  int64_t* write(int64_t* to, const int64_t* limit) const {
     for (int64_t w = 0; w < Words; ++w) {
-      for (uint64_t left = words[w]; left != 0; left &= left - 1) {
-        *to++ = first + w * kWord + std::countr_zero(left);
+      uint64_t left = words[w];
+      if (left == 0) continue;
+      const int64_t base = first + w * kWord;
+      int64_t* const end = to + std::popcount(left);
+      const bool blindly = limit - to >= kWord;
+      while (blindly && to < end) {
+        for (int64_t k = 0; k < 4; ++k, left &= left - 1) to[k] = base + std::countr_zero(left);
+        to += 4;
       }
+      for (; left != 0; left &= left - 1) *to++ = base + std::countr_zero(left);
+      to = end;
     }
+    return to;
   }
 };
 
@@ -114,25 +59,41 @@ struct ListLevel {
 
   int64_t size() const { return count; }
 
-  void write(int64_t* to) const {
+  int64_t* write(int64_t* to, const int64_t*) const {
     if (count < (last - first) / 16) {
       std::sort(nodes, nodes + count);
-      std::copy_n(nodes, count, to);
-      return;
+      return std::copy_n(nodes, count, to);
     }
     for (int64_t node = first; node < last; ++node) {  // faster than to sort that many
       if (labels[node] == label) *to++ = node;
     }
+    return to;
   }
 };
 
-// Calls f with the number of words that n bits take, known to the compiler.
+// Calls f with a number of words, a power of two, that holds n bits and is known to the compiler.
 template <int64_t Words = 1, typename F>
 void with_words(int64_t n, const F& f) {
   if constexpr (Words < kMostWords) {
-    if (n > Words * kWord) return with_words<Words + 1>(n, f);
+    if (n > Words * kWord) return with_words<2 * Words>(n, f);
   }
   f(std::integral_constant<int64_t, Words>{});
+}
+
+// That many words as one value, in registers.
+template <int64_t Words>
+using Row [[gnu::vector_size(Words * sizeof(uint64_t))]] = uint64_t;
+
+template <int64_t Words>
+GNNLIB_INLINE Row<Words> load_row(const uint64_t* from) {
+  Row<Words> row;
+  std::memcpy(&row, from, sizeof(row));
+  return row;
+}
+
+template <int64_t Words>
+GNNLIB_INLINE void store_row(uint64_t* to, Row<Words> row) {
+  std::memcpy(to, &row, sizeof(row));
 }
 
 // What a thread needs to search.
@@ -142,48 +103,107 @@ class Search {
   Search(const Neighbours& near, int64_t num_hops)
       : near_(near), num_hops_(std::min(num_hops, near.graph.num_rows)) {}
 
-  // Calls found(root, hop, level) wherever there are nodes; the first hop is 0.
+  // The number of pairs of the piece's roots, with at most so many at one distance of a root.
+  int64_t count(const Piece& piece, int64_t at_most) {
+    int64_t total = 0;
+    if (piece.on_bits() && at_most >= piece.last - piece.first) {
+      with_words(piece.last - piece.first, [&](auto words) {
+        meet<words()>(piece, false);
+        for (const uint64_t word : seen_) total += std::popcount(word);
+      });
+      return total - (piece.last - piece.first);
+    }
+    run(piece,
+        [&](int64_t, int64_t, const auto& level) { total += std::min(level.size(), at_most); });
+    return total;
+  }
+
+  // Calls found(root, hop, level) wherever there are nodes, in order of root and hop, of which the
+  // first is 0.
   template <typename F>
   void run(const Piece& piece, const F& found) {
     if (!piece.on_bits()) {
       for (int64_t root = piece.begin; root < piece.end; ++root) from(root, piece, found);
       return;
     }
-    with_words(piece.last - piece.first, [&](auto words) { all<words()>(piece, found); });
+    const int64_t n = piece.last - piece.first;
+    with_words(n, [&](auto words) {
+      const int64_t hops = meet<words()>(piece, true);
+      for (int64_t i = 0; i < n; ++i) {
+        for (int64_t hop = 0; hop < hops; ++hop) {
+          const uint64_t* const row = levels_.data() + ((hop + 1) * n + i) * words();
+          const BitLevel<words()> level{row, piece.first};
+          if (level.empty()) break;
+          found(piece.first + i, hop, level);
+        }
+      }
+    });
   }
 
  private:
-  // Row i holds the nodes that root i has seen, has met last, and meets next.
-  template <int64_t Words, typename F>
-  void all(const Piece& piece, const F& found) {
+  // Searches from all nodes of a small graph at once, and returns after how many hops none is met.
+  // Row i of seen_ holds what root i has seen, and, if levels are kept, row (hop + 1) * n + i of
+  // levels_ what it meets.
+  template <int64_t Words>
+  int64_t meet(const Piece& piece, bool keep) {
     const int64_t n = piece.last - piece.first;
-    bits_.assign(3 * n * Words, 0);
-    uint64_t* const seen = bits_.data();
-    uint64_t* last = seen + n * Words;
-    uint64_t* next = last + n * Words;
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t word = i * Words + i / kWord;
-      seen[word] = last[word] = uint64_t{1} << i % kWord;
-    }
+    list<Words>(piece);
+    seen_.assign(n * Words, 0);
+    for (int64_t i = 0; i < n; ++i) seen_[i * Words + i / kWord] |= uint64_t{1} << i % kWord;
+    reserve_levels(2 * n * Words);
+    std::copy(seen_.begin(), seen_.end(), levels_.begin());
     bool met = true;
-    for (int64_t hop = 0; hop < num_hops_ && met; ++hop, std::swap(last, next)) {
-      met = false;
-      for (int64_t i = 0; i < n; ++i) {
-        uint64_t row[Words] = {}, any = 0;
-        near_.each(piece.first + i, [&](int64_t node) {
-          const uint64_t* const from = last + (node - piece.first) * Words;
-          for (int64_t w = 0; w < Words; ++w) row[w] |= from[w];
-        });
-        for (int64_t w = 0; w < Words; ++w) {
-          row[w] &= ~seen[i * Words + w];
-          seen[i * Words + w] |= row[w];
-          next[i * Words + w] = row[w];
-          any |= row[w];
+    int64_t hop = 0;
+    for (; hop < num_hops_ && met; ++hop) {
+      const int64_t from_level = keep ? hop : hop % 2, to_level = keep ? hop + 1 : (hop + 1) % 2;
+      reserve_levels((to_level + 1) * n * Words);
+      const uint64_t* const last = levels_.data() + from_level * n * Words;
+      uint64_t* const next = levels_.data() + to_level * n * Words;
+      uint64_t* const seen = seen_.data();
+      const int32_t* from = lists_.data();
+      Row<Words> any = {};
+      for (const Listed& row : rows_) {
+        Row<Words> reached = {};
+        for (int32_t left = row.count; left > 0; --left) {
+          reached |= load_row<Words>(last + *from++);
         }
-        if (any == 0) continue;
-        met = true;
-        found(piece.first + i, hop, BitLevel<Words>{next + i * Words, piece.first});
+        const Row<Words> before = load_row<Words>(seen + row.place);
+        reached &= ~before;
+        any |= reached;
+        store_row<Words>(seen + row.place, before | reached);
+        store_row<Words>(next + row.place, reached);
       }
+      met = false;
+      for (int64_t w = 0; w < Words; ++w) met |= any[w] != 0;
+    }
+    return hop;
+  }
+
+  void reserve_levels(size_t words) {
+    if (levels_.size() < words) levels_.resize(words);
+  }
+
+  // Lists the nodes of a small graph and their neighbours by their places among the words of bits.
+  // Nodes with as many neighbours stand together, so that the processor foresees where a list ends.
+  template <int64_t Words>
+  void list(const Piece& piece) {
+    const int64_t n = piece.last - piece.first;
+    std::array<int32_t, 18> begin = {};
+    rows_.resize(n);
+    counts_.resize(n);
+    for (int64_t i = 0; i < n; ++i) {
+      counts_[i] = near_.count(piece.first + i);
+      ++begin[std::min(counts_[i], 16) + 1];
+    }
+    for (size_t k = 1; k < begin.size(); ++k) begin[k] += begin[k - 1];
+    for (int64_t i = 0; i < n; ++i) {
+      rows_[begin[std::min(counts_[i], 16)]++] = {static_cast<int32_t>(i * Words), counts_[i]};
+    }
+    lists_.clear();
+    for (const Listed& row : rows_) {
+      near_.each(piece.first + row.place / Words, [&](int64_t node) {
+        lists_.push_back(static_cast<int32_t>((node - piece.first) * Words));
+      });
     }
   }
 
@@ -230,9 +250,15 @@ class Search {
     void operator()(void* p) const { std::free(p); }
   };
 
+  struct Listed {
+    int32_t place, count;
+  };
+
   const Neighbours& near_;
   const int64_t num_hops_;
-  std::vector<uint64_t> bits_;
+  std::vector<Listed> rows_;
+  std::vector<int32_t> counts_, lists_;
+  std::vector<uint64_t> seen_, levels_;
   std::vector<int64_t> queue_;
   std::unique_ptr<uint32_t[], Free> labels_;
   int64_t used_ = 0;
@@ -251,4 +277,4 @@ void each_piece(const Neighbours& near, int64_t num_hops, const std::vector<Piec
   });
 }
 
-}  // namespace gnnlib
+}  // namespace gnnlib::GNNLIB_ISA

@@ -118,18 +118,18 @@ class KHop:
     @property
     def distance(self) -> Tensor:
         """``[P]`` int64: the distance of each pair."""
-        return self._row % self.num_hops + 1
+        hops = torch.arange(1, self.num_hops + 1, device=self.device).repeat(self.num_nodes)
+        return hops.repeat_interleave(self.hop_ptr.diff(), output_size=self.num_pairs)
 
     @property
     def pairs(self) -> Tensor:
         """``[2, P]``: sources and targets, an ``edge_index``."""
-        return torch.stack([self.col, self._row // self.num_hops])
+        return torch.stack([self.col, self._target])
 
     @property
-    def _row(self) -> Tensor:
-        """``[P]``: which target and distance, ``i * K + k - 1``."""
-        row = torch.arange(self.num_nodes * self.num_hops, device=self.device)
-        return row.repeat_interleave(self.hop_ptr.diff(), output_size=self.num_pairs)
+    def _target(self) -> Tensor:
+        nodes, count = torch.arange(self.num_nodes, device=self.device), self.adj.degree
+        return nodes.repeat_interleave(count, output_size=self.num_pairs)
 
     def _rows(self, rowptr: Tensor, col: Tensor) -> Adjacency:
         return Adjacency(rowptr, col, None, self.num_nodes, check=False)
@@ -143,8 +143,7 @@ class KHop:
         return self._rows(rowptr, self.col[place])
 
     def _transposed(self) -> "KHop":
-        target, hop = self._row // self.num_hops, self._row % self.num_hops
-        rows = torch.stack([target, self.col * self.num_hops + hop])
+        rows = torch.stack([self._target, self.col * self.num_hops + self.distance - 1])
         # The sort is stable: within a row the nodes stay in order.
         size = self.num_nodes * self.num_hops
         hop_ptr, col, _ = _sorting.coo_to_csr(rows, self.num_nodes, size)

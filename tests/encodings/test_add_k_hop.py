@@ -83,7 +83,7 @@ def test_batched_pairs_are_read_without_sorting(monkeypatch: pytest.MonkeyPatch)
     assert read(batch, 3).num_pairs == batch.k_hop_distance.numel() > 0
 
 
-@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.filterwarnings("ignore:Sparse")
 def test_sparse_graphs_and_other_transforms() -> None:
     graph = GRAPHS[0]
     sparse = ToSparseTensor(remove_edge_index=True, layout=torch.sparse_csr)(graph)
