@@ -158,3 +158,11 @@ def test_an_accelerated_conv_is_lowered_behind_gates_too():
     fast.register_message_forward_hook(lambda _, __, message: 2 * message)
     assert lowering_of(fast) is None
     assert not torch.allclose(run(fast, x, edges), run(conv, x, edges))
+
+
+def test_gates_learn_beside_a_node_that_nobody_reaches():
+    conv = GCNConv(3, 3, add_self_loops=False)
+    gates = [torch.ones(3, requires_grad=True) for _ in range(2)]
+    edges = Edges.of(torch.tensor([[0, 1], [1, 0]]), size=3).masked(*gates)
+    run(conv, torch.randn(3, 3), edges).sum().backward()
+    assert all(gate.grad.isfinite().all() for gate in gates)

@@ -99,8 +99,9 @@ def weighted_degrees(edges: Edges, dtype: torch.dtype) -> Tensor:
 
 def inverse_root(degree: Tensor) -> Tensor:
     """``[N, 1]``: one over the root of each degree, 0 for 0."""
-    scale = degree.pow(-0.5)
-    return scale.masked_fill(scale == float("inf"), 0).unsqueeze(-1)
+    # Of 1 where there is 0, whose power has no derivative.
+    none = degree == 0
+    return torch.where(none, 1, degree).pow(-0.5).masked_fill(none, 0).unsqueeze(-1)
 
 
 def without_self_loops(edges: Edges, dtype: torch.dtype) -> Edges:
