@@ -46,7 +46,7 @@ def graphs_of(data: Any, asker: str, weighted: bool = False) -> list[Graph]:
             f"{asker} needs `edge_index`, got {data} (for `adj_t`, encode before ToSparseTensor)"
         )
     edge_index = np.asarray(data.edge_index.detach().cpu(), dtype=np.int64)
-    ptr = _ptr(data, asker)
+    ptr = ptr_of(data, asker)
     if edge_index.size and not 0 <= edge_index.min() <= edge_index.max() < ptr[-1]:
         raise IndexError(
             f"`edge_index` must be in [0, {ptr[-1]}), got {edge_index.min()} to "
@@ -66,7 +66,7 @@ def graphs_of(data: Any, asker: str, weighted: bool = False) -> list[Graph]:
     return graphs
 
 
-def _ptr(data: Any, asker: str) -> Any:
+def ptr_of(data: Any, asker: str) -> Any:
     """Where each graph's nodes begin, and where the last one's end."""
     if "ptr" in data:
         return np.asarray(data.ptr.cpu())

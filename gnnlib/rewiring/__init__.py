@@ -1,0 +1,3 @@
+"""Rewiring: PyG transforms that change the edges of a graph, and the curvatures they go by."""
+
+from gnnlib.rewiring._rewiring import Rewiring as Rewiring

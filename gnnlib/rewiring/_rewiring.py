@@ -1,0 +1,261 @@
+"""What all rewirings share: a graph, a batch or a data set in, the same with other edges out."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data, Dataset, HeteroData
+from torch_geometric.transforms import BaseTransform
+
+from gnnlib.encodings._graphs import ptr_of
+from gnnlib.rewiring._edit import Edit
+from gnnlib.rewiring._simple_graph import SimpleGraph, checked, require_nodes
+
+Fill = float | Tensor | Mapping[str, float | Tensor]
+
+
+class Rewiring(BaseTransform):  # type: ignore[misc]
+    """A PyG transform that changes the edges of graphs; the base of all of them.
+
+    It takes a ``Data``, a ``Batch`` or a list of ``Data`` (a data set is one), and gives back the
+    same; a whole data set is one native call. What comes out:
+
+    - ``edge_index``: first the edges that stayed, in their order, then the new ones, each in both
+      directions; graph by graph in a batch. Self loops and repeated edges stay as they are and
+      count for nothing; where an edge goes, all its repetitions go.
+    - ``parent_id [E']``: which edge of its graph each one was, -1 for new ones. Where the input has
+      a ``parent_id``, edges keep it: after several rewirings it counts from the first.
+    - ``edge_type [E']``: 0 for edges that stayed, ``relation`` (and, in methods with several, the
+      numbers after it) for new ones. Where the input has an ``edge_type``, edges keep it.
+    - attributes of edges follow their edges; of new ones they are what ``fill`` says.
+    - ``rewiring``: what was done, as ``repr`` has it.
+
+    The input is left as it is, and a graph with nothing to do comes back with the edges it had.
+    A graph gives the same alone and in a batch.
+
+    Args:
+        undirected: ``None`` (default) refuses a graph in which an edge goes one way only, as the
+            methods are defined on undirected ones. ``True`` takes every edge for both ways; those
+            that stay keep their direction.
+        protect_connectivity: whether no edge is removed that would leave a component in two.
+        fill: what attributes of edges are for new ones: a number, a row, or those by the name of
+            the attribute. ``edge_weight`` is 1 unless it is named; for others there is no default.
+        relation: the ``edge_type`` of new edges, at least 1; of use where one rewiring follows
+            another.
+        seed: of whatever is drawn. The same seed gives the same graph.
+
+    Raises:
+        TypeError: what is rewired is no graph or list of graphs.
+        ValueError: the graph has several kinds of nodes or no ``edge_index``, has edges that go one
+            way only (see ``undirected``), or an attribute of edges without a ``fill``.
+    """
+
+    def __init__(
+        self,
+        *,
+        undirected: bool | None = None,
+        protect_connectivity: bool = False,
+        fill: Fill | None = None,
+        relation: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if relation < 1:
+            raise ValueError(f"`relation` must be at least 1 (0 is for old edges), got {relation}")
+        if undirected is False:
+            raise ValueError(
+                f"{type(self).__name__} is defined on undirected graphs: `undirected` must be None "
+                "(refuse others) or True (take every edge for both ways)"
+            )
+        self.undirected = undirected
+        self.protect_connectivity = protect_connectivity
+        self.fill = fill
+        self.relation = relation
+        self.seed = seed
+
+    def edit(self, graph: SimpleGraph, data: Any) -> Edit:
+        """Decide what comes and what goes.
+
+        Args:
+            graph: one graph or several side by side, on the CPU.
+            data: what it was made from, for those that look at more than edges: a ``Data``, a
+                ``Batch``, or a list of ``Data``.
+        """
+        raise NotImplementedError
+
+    def forward(self, data: Any) -> Any:
+        """Rewire a graph, a batch or a list of graphs; see the class."""
+        name = type(self).__name__
+        if isinstance(data, HeteroData):
+            raise ValueError(f"{name} needs one kind of nodes and edges (use to_homogeneous())")
+        if isinstance(data, Data):
+            return self._rewired([data], data)[0]
+        if isinstance(data, (Sequence, Dataset)):
+            graphs = list(data)
+            if all(isinstance(graph, Data) and not isinstance(graph, Batch) for graph in graphs):
+                return self._rewired(graphs, graphs)
+        raise TypeError(
+            f"{name} takes a Data, a Batch or a list of Data, got {type(data).__name__}"
+        )
+
+    def __call__(self, data: Any) -> Any:
+        """Call ``forward``; PyG makes a shallow copy first, which a list has no use for."""
+        return self.forward(data)
+
+    def options(self) -> dict[str, Any]:
+        """All arguments of the constructor but those of this base, as ``repr`` shows them."""
+        return {}
+
+    def __repr__(self) -> str:
+        # PyG takes processed files for those of another transform by this: all arguments must show.
+        shared = {
+            "undirected": self.undirected,
+            "protect_connectivity": self.protect_connectivity,
+            "fill": self.fill,
+            "relation": self.relation,
+            "seed": self.seed,
+        }
+        shown = ", ".join(f"{key}={value!r}" for key, value in {**self.options(), **shared}.items())
+        return f"{type(self).__name__}({shown})"
+
+    def _rewired(self, graphs: list[Any], data: Any) -> list[Any]:
+        for graph in graphs:
+            self._check(graph)
+        parts = [checked(graph.edge_index) for graph in graphs]
+        ptrs = [torch.from_numpy(ptr_of(graph, type(self).__name__)) for graph in graphs]
+        for part, ptr in zip(parts, ptrs, strict=True):
+            require_nodes(part, int(ptr[-1]))
+        starts = torch.tensor([0, *(int(ptr[-1]) for ptr in ptrs)]).cumsum(0)
+        sizes = [part.size(1) for part in parts]
+        joined = torch.cat([torch.empty(2, 0, dtype=torch.long), *parts], 1)
+        graph = SimpleGraph.of_edges(
+            joined + starts[:-1].repeat_interleave(torch.tensor(sizes, dtype=torch.long)),
+            int(starts[-1]),
+            undirected=self.undirected,
+            ptr=torch.cat([starts[:1], *(p[1:] + s for p, s in zip(ptrs, starts, strict=False))]),
+            asker=type(self).__name__,
+        )
+        edit = self.edit(graph, data)
+        kept = ~torch.cat([edit.removed, torch.tensor([False])])[graph.of]  # a loop's -1: the last
+        kind = torch.ones_like(edit.added[0]) if edit.kind is None else edit.kind
+        owner = torch.searchsorted(starts, edit.added[0], right=True) - 1
+        order = owner.argsort(stable=True)
+        counts = torch.bincount(owner, minlength=len(graphs)).tolist()
+        new = (edit.added[:, order] - starts[owner[order]]).split(counts, 1)  # type: ignore[no-untyped-call]
+        per_graph = zip(
+            graphs, parts, ptrs, kept.split(sizes), new, kind[order].split(counts), strict=True
+        )
+        return [self._applied(*args) for args in per_graph]
+
+    def _check(self, data: Any) -> None:
+        if data.get("edge_index") is None:
+            raise ValueError(
+                f"{type(self).__name__} needs `edge_index`, got {data} (rewire before "
+                "ToSparseTensor)"
+            )
+        for key in _edge_attributes(data):
+            self._fill_of(key, data[key])
+
+    def _fill_of(self, key: str, like: Tensor) -> Tensor:
+        """The value of an attribute for a new edge, a row."""
+        row_shape = list(like.shape[1:])
+        fill = self.fill.get(key) if isinstance(self.fill, Mapping) else self.fill
+        if fill is None and key == "edge_weight":
+            fill = 1
+        if key == "parent_id":
+            fill = -1
+        if fill is None:
+            raise ValueError(
+                f"new edges need a value of `{key}` {row_shape}, which {type(self).__name__} is "
+                f"not told: pass fill={{{key!r}: ...}}, a number or a row"
+            )
+        row = torch.as_tensor(fill, device=like.device).to(like.dtype)
+        try:
+            return row.expand(row_shape)
+        except RuntimeError:
+            raise ValueError(
+                f"`fill` of `{key}` must be a number or a row {row_shape}, got {list(row.shape)}"
+            ) from None
+
+    def _applied(
+        self, data: Any, edges: Tensor, ptr: Tensor, kept: Tensor, new: Tensor, kind: Tensor
+    ) -> Any:
+        """The graph with its edges; those of each graph of a batch stay side by side."""
+        stay = kept.nonzero().flatten()
+        added = torch.stack([new, new.flip(0)], 2).flatten(1)
+        graph = torch.searchsorted(ptr, torch.cat([edges[0, stay], added[0]]), right=True) - 1
+        order = graph.argsort(stable=True)
+        device = data.edge_index.device
+        stay, order = stay.to(device), order.to(device)
+
+        def joined(old: Tensor, rows: Tensor, dim: int = 0) -> Tensor:
+            return torch.cat([old.index_select(dim, stay), rows], dim).index_select(dim, order)
+
+        out = copy.copy(data)
+        for key in _edge_attributes(data):
+            row = self._fill_of(key, data[key])
+            out[key] = joined(data[key], row.expand(added.size(1), *row.shape))
+        old = data.edge_index
+        old = old if type(old) is Tensor else old.as_tensor()
+        out.edge_index = joined(old, added.to(old), 1)
+        types = data.get("edge_type")
+        types = (
+            torch.zeros(edges.size(1), dtype=torch.long, device=device) if types is None else types
+        )
+        out.edge_type = joined(types, (kind - 1 + self.relation).repeat_interleave(2).to(types))
+        if "parent_id" not in data:
+            out.parent_id = joined(
+                _own_ids(edges, ptr).to(device), added.new_full((added.size(1),), -1).to(device)
+            )
+        out.rewiring = self._provenance(data)
+        if isinstance(data, Batch):
+            _note_slices(out, torch.bincount(graph, minlength=ptr.numel() - 1))
+        return out
+
+    def _provenance(self, data: Any) -> Any:
+        done = data.get("rewiring")
+        if isinstance(done, list):
+            return [f"{before} | {self!r}" for before in done]
+        if done is not None:
+            return f"{done} | {self!r}"
+        return [repr(self)] * data.num_graphs if isinstance(data, Batch) else repr(self)
+
+
+def _edge_attributes(data: Any) -> list[str]:
+    """Names of what has a row for every edge, but for the edges and their types."""
+    return [
+        key
+        for key, value in data.items()
+        if isinstance(value, Tensor)
+        and "index" not in key
+        and key != "edge_type"
+        and data.is_edge_attr(key)
+    ]
+
+
+def _own_ids(edges: Tensor, ptr: Tensor) -> Tensor:
+    """Which of its own graph's edges each one is."""
+    graph = torch.searchsorted(ptr, edges[0].contiguous(), right=True) - 1
+    first = torch.bincount(graph, minlength=ptr.numel() - 1).cumsum(0).roll(1)
+    first[:1] = 0
+    order = graph.argsort(stable=True)
+    ids = torch.empty_like(order)
+    ids[order] = torch.arange(order.numel()) - first[graph[order]]
+    return ids
+
+
+def _note_slices(batch: Any, counts: Tensor) -> None:
+    """Tell a batch where the edges of its graphs are, so that ``to_data_list`` finds them."""
+    if not hasattr(batch, "_slice_dict"):
+        return
+    slices = torch.cat([torch.tensor([0]), counts.cumsum(0)])
+    keys = [*_edge_attributes(batch), "edge_index", "edge_type", "parent_id"]
+    zeros = torch.zeros(counts.numel(), dtype=torch.long)
+    batch._slice_dict = {
+        **batch._slice_dict,
+        **dict.fromkeys(keys, slices),
+        "rewiring": torch.arange(counts.numel() + 1),
+    }
+    missing = dict.fromkeys(["edge_type", "parent_id", "rewiring"], zeros)
+    batch._inc_dict = {**missing, **batch._inc_dict}
