@@ -142,11 +142,16 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         owner = torch.searchsorted(starts, edit.added[0], right=True) - 1
         order = owner.argsort(stable=True)
         counts = torch.bincount(owner, minlength=len(graphs)).tolist()
-        new = (edit.added[:, order] - starts[owner[order]]).split(counts, 1)  # type: ignore[no-untyped-call]
-        per_graph = zip(
-            graphs, parts, ptrs, kept.split(sizes), new, kind[order].split(counts), strict=True
+        changed = zip(
+            kept.split(sizes),  # type: ignore[no-untyped-call]
+            (edit.added[:, order] - starts[owner[order]]).split(counts, 1),
+            kind[order].split(counts),
+            strict=True,
         )
-        return [self._applied(*args) for args in per_graph]
+        return [
+            self._applied(*of_graph, *change)
+            for of_graph, change in zip(zip(graphs, parts, ptrs, strict=True), changed, strict=True)
+        ]
 
     def _check(self, data: Any) -> None:
         if data.get("edge_index") is None:
