@@ -144,8 +144,8 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         counts = torch.bincount(owner, minlength=len(graphs)).tolist()
         changed = zip(
             kept.split(sizes),  # type: ignore[no-untyped-call]
-            (edit.added[:, order] - starts[owner[order]]).split(counts, 1),
-            kind[order].split(counts),
+            (edit.added[:, order] - starts[owner[order]]).split(counts, 1),  # type: ignore[no-untyped-call]
+            kind[order].split(counts),  # type: ignore[no-untyped-call]
             strict=True,
         )
         return [
