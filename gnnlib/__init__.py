@@ -6,6 +6,7 @@ from gnnlib import encodings as encodings
 from gnnlib import layers as layers
 from gnnlib import models as models
 from gnnlib import ops as ops
+from gnnlib import rewiring as rewiring
 from gnnlib.accelerate import accelerate as accelerate
 from gnnlib.adjacency import Adjacency as Adjacency
 from gnnlib.edges import Edges as Edges

@@ -4,6 +4,7 @@
 
 #include <tuple>
 
+#include "hash.h"
 #include "hop_graph.h"
 #include "huge_pages.h"
 #include "simd.h"
@@ -23,14 +24,6 @@ struct Reach {
         drawn(num_samples > 0),
         at_most(drawn ? num_samples : std::numeric_limits<int64_t>::max()),
         key(seed ? mixed(*index_data(seed, "seed")) : 0) {}
-
-  // The finalizer of splitmix64 (Steele, Lea and Flood, 2014).
-  static uint64_t mixed(uint64_t x) {
-    x += 0x9e3779b97f4a7c15;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-    return x ^ (x >> 31);
-  }
 };
 
 }  // namespace
@@ -120,7 +113,7 @@ int64_t* sample(const Level& level, int64_t count, uint64_t stream, std::vector<
                 int64_t* to) {
   nodes.resize(level.size());
   level.write(nodes.data(), nodes.data() + nodes.size());
-  const auto key = [&](int64_t node) { return std::pair(Reach::mixed(stream + node) >> 1, node); };
+  const auto key = [&](int64_t node) { return std::pair(mixed(stream + node) >> 1, node); };
   std::nth_element(nodes.begin(), nodes.begin() + count, nodes.end(),
                    [&](int64_t a, int64_t b) { return key(a) < key(b); });
   std::sort(nodes.begin(), nodes.begin() + count);
@@ -143,7 +136,7 @@ inline void write_pairs(const Neighbours& near, const Reach& reach, const std::v
       if (!reach.drawn || level.size() <= reach.at_most) {
         to = level.write(to, col + begin[k + 1]);
       } else {
-        to = sample(level, reach.at_most, Reach::mixed(reach.key + own), drawn, to);
+        to = sample(level, reach.at_most, mixed(reach.key + own), drawn, to);
       }
     });
     begin_rows(todo[k].end * reach.num_hops);

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.library import get_ctx
 
 from gnnlib._cache import TensorCache
+from gnnlib._hash import mixed
 from gnnlib._library import register
 from gnnlib.adjacency import Adjacency
 from gnnlib.ops._hop_pairs import KHop as KHop
@@ -187,21 +188,9 @@ def _levels(
         yield last
 
 
-def _signed(value: int) -> int:
-    return value - 2**64 if value >= 2**63 else value
-
-
-def _mixed(x: Tensor) -> Tensor:
-    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014), in wrapping int64."""
-    x = x + _signed(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> 30 & (2**34 - 1))) * _signed(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> 27 & (2**37 - 1))) * _signed(0x94D049BB133111EB)
-    return x ^ (x >> 31 & (2**33 - 1))
-
-
 def _sampled(row: Tensor, node: Tensor, num_samples: int, seed: Tensor) -> Tensor:
     """Which of a level's pairs stay: of each row, those whose hashes are the smallest."""
-    key = _mixed(_mixed(_mixed(seed) + row) + node) >> 1 & (2**63 - 1)
+    key = mixed(mixed(mixed(seed) + row) + node) >> 1 & (2**63 - 1)
     order = key.argsort(stable=True)
     order = order[row[order].argsort(stable=True)]
     rank = torch.arange(row.numel(), device=row.device) - torch.searchsorted(row, row)

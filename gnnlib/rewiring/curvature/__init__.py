@@ -1,0 +1,1 @@
+"""Curvatures of edges: how much the surroundings of their two ends overlap."""
