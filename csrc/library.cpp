@@ -79,6 +79,9 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
       "stack_hops(Tensor hop_ptr, Tensor col, SymInt num_hops, SymInt first, Tensor slot) -> "
       "(Tensor, Tensor)");
   m.def(
+      "join_hops(Tensor hop_ptr, Tensor col, SymInt num_hops, SymInt first, Tensor slot, SymInt "
+      "norm, bool loops) -> (Tensor, Tensor, Tensor)");
+  m.def(
       "k_hop(Tensor rowptr, Tensor col, Tensor? t_rowptr, Tensor? t_col, SymInt num_hops, SymInt "
       "max_pairs, SymInt num_samples, Tensor? seed) -> (Tensor, Tensor)");
   m.def(

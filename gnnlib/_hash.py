@@ -7,8 +7,8 @@ from torch import Tensor
 def uniform(seed: int, *keys: Tensor) -> Tensor:
     """Uniform numbers in [0, 1), one for each tuple of keys.
 
-    A graph gets the same ones alone and in a batch where the keys are its own: node ids counted from
-    its first one, numbers of steps.
+    A graph gets the same ones alone and in a batch where the keys are its own: node ids counted
+    from its first one, numbers of steps.
 
     Args:
         seed: any integer.

@@ -35,9 +35,11 @@ class DelayedConv(nn.Module):
     have neither. The term that SAGE, GraphConv, GIN, attention and gated convs have for the node
     itself comes with the first hop only; self loops that a conv adds it adds to every hop.
 
-    Convs that reduce the features of their neighbours (GCN, SAGE, GraphConv, GIN) take all further
-    hops and delays in one :func:`~gnnlib.ops.gather_reduce` over a table of states, and hop by hop
-    only where they are normalised behind gates; other convs run once a hop.
+    Convs that are a weighted sum (GCN; SAGE and GraphConv with ``aggr`` a sum or a mean) project
+    every state and take further hops and delays in one :func:`~gnnlib.ops.gather_reduce` over a
+    table of what comes out, as many hops at a time as stay in the cache. Those that reduce in other
+    ways (SAGE and GraphConv with a maximum, GIN) take all in one over a table of the states. Others
+    run once a hop, as do those that are normalised behind gates.
 
     Differs: the paper's code adds a self loop to every hop of GCN, as ``GCNConv`` does here by
     itself, and the paper does not (``add_self_loops=False``).

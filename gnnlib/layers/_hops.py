@@ -2,30 +2,26 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from torch_geometric.nn import aggr
 
 from gnnlib import ops
-from gnnlib._cache import TensorCache
-from gnnlib.adjacency import Adjacency
 from gnnlib.edges import Edges
 from gnnlib.layers._neighbours import features_for
 from gnnlib.lowering import (
     aggregate,
     aggregate_as,
     class_of,
-    inverse_root,
     is_plain,
     lowering_of,
     run,
 )
-
-_cache = TensorCache()
+from gnnlib.ops._join_hops import Norm
 
 
 def hear(
@@ -46,8 +42,10 @@ def hear(
         scales: ``[K]``, :math:`\alpha`; ones by default.
         generator: source of randomness of gnnlib layers.
     """
-    if all(_reduces(conv, edges) for conv in convs):
-        return _at_once(convs, states, edges, scales)
+    if all(_sums(conv, edges) for conv in convs):
+        return _summed(convs, states, edges, scales)
+    if all(_reduces(conv) for conv in convs):
+        return _reduced(convs, states, edges, scales)
     heard = [
         run(conv, features_for(conv, state, x), edges.hop(hop), generator)
         for hop, (conv, state) in enumerate(zip(convs, states, strict=True), start=2)
@@ -55,109 +53,131 @@ def hear(
     return _sum(heard, scales)
 
 
-def _reduces(conv: Any, edges: Edges) -> bool:
-    """Whether a conv is a function of what it reduces its neighbours' features to."""
-    if lowering_of(conv) is None:
+# Bytes of projected features that are summed at once: more would not stay in the cache.
+_TABLE = 2**23
+
+# Convs that sum what their neighbours' features are projected to, and the map that projects.
+_LIN = {pyg.GCNConv: "lin", pyg.SAGEConv: "lin_l", pyg.GraphConv: "lin_rel"}
+
+
+def _lin(conv: Any) -> Any:
+    return getattr(conv, _LIN[class_of(conv)])
+
+
+def _is_projected(conv: Any) -> bool:
+    if lowering_of(conv) is None or class_of(conv) not in _LIN or not is_plain(_lin(conv)):
         return False
+    return class_of(conv) is not pyg.SAGEConv or not (conv.project or conv.normalize)
+
+
+def _sums(conv: Any, edges: Edges) -> bool:
+    """Whether a conv is a sum over neighbours whose weights are known beforehand."""
+    if not _is_projected(conv):
+        return False
+    # A gate takes neighbours away, and so changes what a sum is divided by.
+    return _norm(conv) == "none" or (_norm(conv) is not None and not edges.gated)
+
+
+def _norm(conv: Any) -> Norm | None:
+    """What the sum is divided by, ``None`` where the conv does not sum."""
     if class_of(conv) is pyg.GCNConv:
-        return not edges.gated or not conv.normalize
-    if class_of(conv) is pyg.SAGEConv:
-        return not conv.project and not conv.normalize
-    return class_of(conv) in (pyg.GraphConv, pyg.GINConv)
+        return "sym" if conv.normalize else "none"
+    norms: dict[type, Norm] = {aggr.SumAggregation: "none", aggr.MeanAggregation: "mean"}
+    return norms.get(type(conv.aggr_module))
 
 
-def _at_once(
+def _reduces(conv: Any) -> bool:
+    """Whether a conv is a function of what it reduces its neighbours' features to."""
+    if lowering_of(conv) is None or class_of(conv) is pyg.GCNConv:
+        return False
+    return class_of(conv) is pyg.GINConv or _is_projected(conv)
+
+
+def _summed(
     convs: Sequence[Any], states: Sequence[Tensor], edges: Edges, scales: Tensor | None
 ) -> Tensor:
-    """All hops in one pass over a table of the states, then one matrix product."""
+    """Project every state, then sum several hops in one pass over a table of what comes out."""
+    conv, lins = convs[0], [_lin(conv) for conv in convs]
+    shared = all(lin is lins[0] for lin in lins)
+    at_once = _hops_at_once(states[0], lins[0].weight.size(0), len(states))
+    total: list[Tensor] = []
+    for first in range(0, len(states), at_once):
+        block = slice(first, first + at_once)
+        scale = None if scales is None else scales[block]
+        if shared:
+            heard = _scaled(states[block], scale)
+        else:
+            weights = _scaled([lin.weight for lin in lins[block]], scale)
+            heard = [linear(x, weight) for x, weight in zip(states[block], weights, strict=True)]
+        part = _sum_of_hops(conv, heard, edges, 2 + first)
+        total = [part if not total else total[0] + part]
+    out = linear(total[0], lins[0].weight) if shared else total[0]
+    if class_of(conv) is pyg.GCNConv:
+        biases = [conv.bias for conv in convs]
+    else:
+        biases = [lin.bias for lin in lins]
+    return out if biases[0] is None else out + _sum(biases, scales)
+
+
+def _hops_at_once(state: Tensor, width: int, num_hops: int) -> int:
+    if torch.compiler.is_compiling():  # a compiled graph must not depend on the number of nodes
+        return num_hops
+    return max(_TABLE // max(state.size(0) * width * state.element_size(), 1), 1)
+
+
+def _sum_of_hops(conv: Any, heard: Sequence[Tensor], edges: Edges, first: int) -> Tensor:
+    """Sum over some hops, of which each is heard as rows of its own, in one pass."""
+    table, slots = _distinct(heard)
+    norm = _norm(conv)
+    assert edges.k_hop is not None
+    assert norm is not None
+    adj, weight = ops.join_hops(
+        edges.k_hop,
+        slots,
+        first,
+        norm=norm,
+        loops=norm == "sym" and conv.add_self_loops,
+        dtype=torch.promote_types(table[0].dtype, torch.float32),
+    )
+    weight = None if weight is None else weight.to(table[0].dtype)
+    broadcast = None if edges.broadcast is None else edges.broadcast.repeat(len(table))
+    present = Edges(adj, weight, broadcast=broadcast, listen=edges.listen)
+    return aggregate(table[0] if len(table) == 1 else torch.cat(table), present, "sum")
+
+
+def _reduced(
+    convs: Sequence[Any], states: Sequence[Tensor], edges: Edges, scales: Tensor | None
+) -> Tensor:
+    """Reduce each hop to a row, all in one pass over a table of the states, then transform."""
+    table, slots = _distinct(states)
+    assert edges.k_hop is not None
+    heard = Edges(
+        ops.stack_hops(edges.k_hop, slots, first=2),
+        broadcast=None if edges.broadcast is None else edges.broadcast.repeat(len(table)),
+        listen=None if edges.listen is None else edges.listen.repeat_interleave(len(states)),
+    )
+    rows = table[0] if len(table) == 1 else torch.cat(table)
+    z = aggregate_as(convs[0].aggr_module, rows, heard).view(-1, len(states), rows.size(1))
+    maps = [conv.nn if class_of(conv) is pyg.GINConv else _lin(conv) for conv in convs]
+    return _sum([transform(z[:, k]) for k, transform in enumerate(maps)], scales)
+
+
+def _distinct(states: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
+    """The states, each once, and which of them every hop hears."""
     table: list[Tensor] = []
     slots = []
     for state in states:
         if not table or table[-1] is not state:
             table.append(state)
         slots.append(len(table) - 1)
-    assert edges.k_hop is not None
-    stacked = ops.stack_hops(edges.k_hop, slots, first=2)
-    heard = Edges(
-        stacked,
-        broadcast=None if edges.broadcast is None else edges.broadcast.repeat(len(table)),
-        listen=None if edges.listen is None else edges.listen.repeat_interleave(len(states)),
-    )
-    rows = table[0] if len(table) == 1 else torch.cat(table)
-    if class_of(convs[0]) is pyg.GCNConv:
-        z = _normalised_sum(convs[0], rows, heard, states)
-    else:
-        z = aggregate_as(convs[0].aggr_module, rows, heard).view(-1, len(states), rows.size(1))
-    return _transformed(convs, z, scales)
+    return table, slots
 
 
-def _normalised_sum(conv: Any, rows: Tensor, edges: Edges, states: Sequence[Tensor]) -> Tensor:
-    """``[N, K, F]``: what GCN makes of each hop before its projection."""
-    if not conv.normalize:
-        return aggregate(rows, edges, "sum").view(-1, len(states), rows.size(1))
-    loops = 1.0 if conv.add_self_loops else 0.0
-    dtype = torch.promote_types(rows.dtype, torch.float32)
-    weight, own = _normalisation(edges.adj, len(states), loops, dtype)
-    z = aggregate(rows, replace(edges, weight=weight.to(rows.dtype)), "sum")
-    z = z.view(-1, len(states), rows.size(1))
-    if not loops:
-        return z
-    return torch.addcmul(z, own.to(rows.dtype).unsqueeze(-1), torch.stack(list(states), 1))
-
-
-def _normalisation(
-    adj: Adjacency, num_hops: int, loops: float, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Of every pair ``[P]`` and of every node's own loop ``[N, K]``, kept with the pairs."""
-    if torch.compiler.is_compiling():
-        return _normalise(adj, num_hops, loops, dtype)
-    found: tuple[Tensor, Tensor] = _cache.find(
-        adj.rowptr,
-        (num_hops, loops, dtype),
-        lambda: _normalise(adj, num_hops, loops, dtype),
-    )
-    return found
-
-
-def _normalise(
-    adj: Adjacency, num_hops: int, loops: float, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    r"""Every hop is a graph of its own: :math:`(d^k_i d^k_j)^{-1/2}`."""
-    scale = inverse_root(adj.degree.to(dtype) + loops).view(-1, num_hops)
-    rows = torch.arange(adj.num_dst, device=adj.device)
-    rows = rows.repeat_interleave(adj.degree, output_size=adj.num_edges)
-    flat = scale.flatten()
-    source = adj.col % scale.size(0) * num_hops + rows % num_hops
-    return flat[rows] * flat[source], loops * scale.square()
-
-
-def _transformed(convs: Sequence[Any], z: Tensor, scales: Tensor | None) -> Tensor:
-    """Project what each hop was reduced to ``[N, K, F]``, and sum."""
-    if class_of(convs[0]) is pyg.GINConv:
-        return _sum([conv.nn(z[:, k]) for k, conv in enumerate(convs)], scales)
-    out = _projected([getattr(conv, _LIN[class_of(conv)]) for conv in convs], z, scales)
-    if class_of(convs[0]) is pyg.GCNConv and convs[0].bias is not None:
-        out = out + _sum([conv.bias for conv in convs], scales)
-    return out
-
-
-_LIN = {pyg.GCNConv: "lin", pyg.SAGEConv: "lin_l", pyg.GraphConv: "lin_rel"}
-
-
-def _projected(lins: Sequence[Any], z: Tensor, scales: Tensor | None) -> Tensor:
-    if not all(is_plain(lin) for lin in lins):
-        return _sum([lin(z[:, k]) for k, lin in enumerate(lins)], scales)
-    if all(lin is lins[0] for lin in lins):
-        out = linear(_sum(z.unbind(1), scales), lins[0].weight)
-    else:
-        weights = [lin.weight for lin in lins]
-        if scales is not None:
-            weights = [scale * weight for scale, weight in zip(scales, weights, strict=True)]
-        out = linear(z.flatten(1), torch.cat(weights, dim=1))
-    return out if lins[0].bias is None else out + _sum([lin.bias for lin in lins], scales)
+def _scaled(parts: Sequence[Tensor], scales: Tensor | None) -> Sequence[Tensor]:
+    if scales is None:
+        return parts
+    return [scale * part for scale, part in zip(scales, parts, strict=True)]
 
 
 def _sum(parts: Sequence[Tensor], scales: Tensor | None) -> Tensor:
-    if scales is not None:
-        parts = [scale * part for scale, part in zip(scales, parts, strict=True)]
-    return functools.reduce(torch.add, parts)
+    return functools.reduce(torch.add, _scaled(parts, scales))

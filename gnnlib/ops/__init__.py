@@ -18,6 +18,7 @@ from gnnlib.ops._gather_edge_relu import gather_edge_relu as gather_edge_relu
 from gnnlib.ops._gather_reduce import gather_reduce as gather_reduce
 from gnnlib.ops._gather_softmax import gather_softmax as gather_softmax
 from gnnlib.ops._gather_statistics import gather_statistics as gather_statistics
+from gnnlib.ops._join_hops import join_hops as join_hops
 from gnnlib.ops._k_hop import KHop as KHop
 from gnnlib.ops._k_hop import k_hop as k_hop
 from gnnlib.ops._logmeanexp import segment_logmeanexp as segment_logmeanexp

@@ -38,6 +38,13 @@ def stack_hops(k_hop: KHop, slots: Sequence[int], first: int = 1) -> Adjacency:
         >>> adj.rowptr.tolist(), adj.col.tolist()
         ([0, 0, 0, 1, 1, 2, 3], [0, 1, 3])
     """
+    slots = check_hops(k_hop, slots, first)
+    adj: Adjacency = k_hop._keep((slots, first), lambda: _build(k_hop, slots, first))
+    return adj
+
+
+def check_hops(k_hop: KHop, slots: Sequence[int], first: int) -> tuple[int, ...]:
+    """The slots, if there is one, 0 or more, for hops that the pairs have."""
     slots = tuple(slots)
     if not slots or min(slots) < 0:
         raise ValueError(f"`slots` must name a state, 0 or more, for each hop, got {slots}")
@@ -46,8 +53,7 @@ def stack_hops(k_hop: KHop, slots: Sequence[int], first: int = 1) -> Adjacency:
             f"the hops must lie in [1, {k_hop.num_hops}], got {len(slots)} from `first`={first} on "
             "(compute `k_hop` with a larger k)"
         )
-    adj: Adjacency = k_hop._keep((slots, first), lambda: _build(k_hop, slots, first))
-    return adj
+    return slots
 
 
 def _build(k_hop: KHop, slots: tuple[int, ...], first: int) -> Adjacency:

@@ -134,6 +134,19 @@ def test_definition(name, delay):
                 torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("name", ["gcn", "sage", "graph"])
+def test_a_table_for_every_few_hops(name, monkeypatch):
+    edge_index, (x, *past) = draw(12, 20, 0)
+    layer = DelayedConv(CONVS[name][0](), hops=4, learn_hop_weights=True)
+    nn.init.normal_(layer.hop_logits)
+    found = []
+    for size in (1, 2 * x.numel() * x.element_size(), 2**23):
+        monkeypatch.setattr(hops_module, "_TABLE", size)
+        found.append(layer(x, edge_index, history=history_of(past)))
+    torch.testing.assert_close(found[0], found[2])
+    torch.testing.assert_close(found[1], found[2])
+
+
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(1, 9), st.integers(0, 25), st.integers(1, 5), st.integers(1, 3), st.booleans())
 def test_dense_gcn(num_nodes, num_edges, hops, delay, loops):

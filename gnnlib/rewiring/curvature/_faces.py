@@ -42,7 +42,7 @@ def per_edge(
     graph = SimpleGraph.of_edges(edge_index, num_nodes, undirected=undirected, asker=asker)
     of = graph.of if edges is None else graph.of[chosen(edges, graph.of.numel())]
     ids, back = torch.unique(of[of >= 0], return_inverse=True)
-    parts = ids.split(_AT_ONCE)  # type: ignore[no-untyped-call]
+    parts = ids.split(_AT_ONCE)
     found = [compute(graph, part) for part in tracked(parts, progress, asker)]
     values = torch.full(of.shape, float("nan"), dtype=torch.float64)
     values[of >= 0] = torch.cat([torch.empty(0, dtype=torch.float64), *found])[back]
