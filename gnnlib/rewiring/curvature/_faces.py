@@ -10,9 +10,6 @@ from gnnlib.rewiring._simple_graph import SimpleGraph
 
 Part = TypeVar("Part")
 
-# How many edges are asked for at a time, between which a bar moves and Ctrl-C is heard.
-_AT_ONCE = 2**15
-
 
 def per_edge(
     edge_index: Tensor,
@@ -23,6 +20,7 @@ def per_edge(
     progress: bool,
     asker: str,
     compute: Callable[[SimpleGraph, Tensor], Tensor],
+    at_once: int = 2**15,
 ) -> Tensor:
     """One value for each of the caller's edges, every edge of the simple graph computed once.
 
@@ -35,6 +33,7 @@ def per_edge(
         asker: the name of the caller's function, for messages.
         compute: gets the graph and which of its edges, ``[M']`` in ascending order, and returns
             their values ``[M']``.
+        at_once: how many edges ``compute`` gets, between which a bar moves and Ctrl-C is heard.
 
     Returns:
         ``[E]`` or ``[K]`` float64 on the device of ``edge_index``; NaN for self loops.
@@ -42,7 +41,7 @@ def per_edge(
     graph = SimpleGraph.of_edges(edge_index, num_nodes, undirected=undirected, asker=asker)
     of = graph.of if edges is None else graph.of[chosen(edges, graph.of.numel())]
     ids, back = torch.unique(of[of >= 0], return_inverse=True)
-    parts = ids.split(_AT_ONCE)
+    parts = ids.split(at_once)
     found = [compute(graph, part) for part in tracked(parts, progress, asker)]
     values = torch.full(of.shape, float("nan"), dtype=torch.float64)
     values[of >= 0] = torch.cat([torch.empty(0, dtype=torch.float64), *found])[back]
@@ -81,7 +80,8 @@ def tracked(parts: Iterable[Part], progress: bool, description: str) -> Iterable
     if not progress:
         return parts
     try:
+        from rich.console import Console
         from rich.progress import track
     except ModuleNotFoundError as error:
         raise ImportError("progress=True needs rich: pip install gnnlib[train]") from error
-    return track(list(parts), description=description)
+    return track(list(parts), description=description, console=Console(stderr=True))
