@@ -1,4 +1,8 @@
 """Rewiring: PyG transforms that change the edges of a graph, and the curvatures they go by."""
 
 from gnnlib.rewiring import curvature as curvature
+from gnnlib.rewiring._report import GraphReport as GraphReport
+from gnnlib.rewiring._report import RewiringReport as RewiringReport
+from gnnlib.rewiring._report import compare as compare
+from gnnlib.rewiring._report import describe as describe
 from gnnlib.rewiring._rewiring import Rewiring as Rewiring
