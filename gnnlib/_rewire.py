@@ -65,14 +65,12 @@ def rewire(
     return report, written
 
 
-def _rewired(
-    method: Rewiring, graphs: Sequence[Any], parts: Path, progress: bool
-) -> list[Any]:
+def _rewired(method: Rewiring, graphs: Sequence[Any], parts: Path, progress: bool) -> list[Any]:
     """All graphs rewired, read where that was done before."""
     done: list[Any] = []
     chunks = [graphs[i : i + AT_ONCE] for i in range(0, len(graphs), AT_ONCE)]
     for chunk in tracked(chunks, progress, type(method).__name__):
-        # The file is named after all that it depends on, so that no other call takes it for its own.
+        # The name says all that it depends on, so that no other call takes it for its own.
         key = hashlib.sha256(f"{method!r} {digest(chunk)}".encode()).hexdigest()
         path = parts / f"{key}.pt"
         if not path.exists():

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -91,9 +92,8 @@ class RewiringReport:
             table.add_column(column, justify="right", no_wrap=True)
         pairs = zip(figures(self.before), figures(self.after), strict=True)
         for (name, before), (_, after) in pairs:
-            known = before is not None and after is not None
-            change = shown(after - before, signed=True) if known else ""
-            table.add_row(name, shown(before), shown(after), change)
+            change = None if before is None or after is None else after - before
+            table.add_row(name, shown(before), shown(after), shown(change, "+"))
         return Group(table, Text(self._summary()))
 
     def _summary(self) -> str:
@@ -182,11 +182,10 @@ def figures(report: GraphReport) -> list[tuple[str, float | None]]:
     ]
 
 
-def shown(value: float | None, signed: bool = False) -> str:
+def shown(value: float | None, sign: str = "") -> str:
     """A figure as a table has it."""
     if value is None:
         return "-"
-    sign = "+" if signed else ""
     return f"{value:{sign},}" if isinstance(value, int) else f"{value:{sign},.4g}"
 
 
@@ -242,7 +241,7 @@ def _described(graph: SimpleGraph, labels: Tensor | None) -> GraphReport:
 def _spectral_gaps(adjacency: Any, component: Any, ptr: list[int]) -> list[float]:
     """That of every graph's largest component; none of graphs without edges."""
     gaps = []
-    for start, stop in zip(ptr, ptr[1:], strict=False):
+    for start, stop in pairwise(ptr):
         own = component[start:stop]
         if own.size == 0:
             continue
