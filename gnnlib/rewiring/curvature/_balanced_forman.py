@@ -1,6 +1,5 @@
 """Balanced Forman curvature."""
 
-import torch
 from torch import Tensor
 
 from gnnlib.rewiring._simple_graph import SimpleGraph
