@@ -2,3 +2,4 @@
 
 from gnnlib.rewiring import curvature as curvature
 from gnnlib.rewiring._rewiring import Rewiring as Rewiring
+from gnnlib.rewiring._sdrf import SDRF as SDRF
