@@ -273,10 +273,11 @@ def test_options() -> None:
 
 def test_bad_input() -> None:
     for options, message in (
-        ({"k": 0}, "`k` must be at least 1, got 0"),
+        ({"k": 0}, "`k` must be a whole number of at least 1, got 0"),
+        ({"k": 2.5}, r"`k` must be a whole number of at least 1, got 2.5 \(use int\(2.5\)\)"),
         ({"k": 1, "q": -0.1}, "`q` must be finite and not negative, got -0.1"),
         ({"k": 1, "q": float("nan")}, "`q` must be finite"),
-        ({"k": 1, "dense_limit": -1}, "`dense_limit` and `seed` must not be negative"),
+        ({"k": 1, "dense_limit": -1}, "`dense_limit` must be a whole number of at least 0"),
         ({"k": 1, "attr_name": "index"}, "`attr_name` must be a name without 'index'"),
     ):
         with pytest.raises(ValueError, match=message):
