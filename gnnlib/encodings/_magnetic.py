@@ -24,9 +24,10 @@ class AddMagneticLaplacianPE(BaseTransform):  # type: ignore[misc]
         S = A \vee A^\top, \quad \Theta = 2 \pi q' (A - A^\top),
 
     from Geisler et al., 2023, "Transformers Meet Directed Graphs", section 3. :math:`A` is binary
-    and without self loops (edge weights do not matter), :math:`D` holds the degrees of :math:`S`. With ``relative``,
-    :math:`q' = q / \max(1, \min(m, N))` for :math:`m` pairs of nodes with an edge one way only, so
-    that the phase from one end of a graph to the other stays bounded; otherwise :math:`q' = q`.
+    and without self loops, whatever the edges weigh; :math:`D` holds the degrees of :math:`S`. With
+    ``relative``, :math:`q' = q / \max(1, \min(m, N))` for :math:`m` pairs of nodes with an edge one
+    way only, so that the phase from one end of a graph to the other stays bounded; otherwise
+    :math:`q' = q`.
     :math:`L` is Hermitian: its eigenvalues are real and not negative, its eigenvectors complex,
     their moduli say where a node is, their phases what is upstream of what. On a directed path, and
     on any tree, the phase of the first eigenvector falls by :math:`2 \pi q'` with every edge.
@@ -43,8 +44,9 @@ class AddMagneticLaplacianPE(BaseTransform):  # type: ignore[misc]
     them. Connected components are solved one by one, and each has its anchor.
 
     Up to ``dense_limit`` nodes a component is solved densely; above, by SciPy's Lanczos from
-    seeded vectors, on the matrix, or on its inverse where its eigenvalues are too close together,
-    and once more without what was found, until no copy of an eigenvalue is missing.
+    seeded vectors, on the inverse of a path, a tree or a mesh, else on the matrix, or on its
+    inverse if its eigenvalues are too close together, and once more without what was found, until
+    no copy of an eigenvalue is missing.
 
     Args:
         k: number of eigenpairs, at least 1.

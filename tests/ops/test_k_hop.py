@@ -273,7 +273,7 @@ def test_what_fits_is_never_refused(seed: int) -> None:
     """Of few nodes that have all the pairs, a sample sees too many or too few."""
     names = torch.randperm(10_000, generator=seeded(seed))
     adj = Adjacency.of(names[clique(200)], 10_000)
-    with pytest.raises(ValueError, match="would find about .* pairs|found more than"):
+    with pytest.raises(ValueError, match=r"would find about .* pairs|found more than"):
         k_hop(adj, 2, max_pairs=200 * 199 - 1)
     assert k_hop(adj, 2, max_pairs=200 * 199).num_pairs == 200 * 199
 
