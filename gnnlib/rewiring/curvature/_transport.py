@@ -42,6 +42,40 @@ def transport_plan(
     edge_weight: Tensor | None = None,
     undirected: bool | None = None,
 ) -> TransportPlan:
+    r"""An optimal transport plan behind the Ollivier-Ricci curvature of each edge.
+
+    .. math::
+        \pi^* = \arg\min_\pi \sum_{p, q} \pi(p, q)\, d(p, q)
+        \quad\text{with}\quad \sum_q \pi(p, q) = \mu_u(p),\ \sum_p \pi(p, q) = \mu_v(q)
+
+    for an edge from u to v and the walks :math:`\mu` of :func:`ollivier_ricci`, whose value is 1 less
+    the sum (Ollivier, 2009). Mass that both walks have at a node stays there and is not listed.
+
+    An edge often has several optimal plans. Which one is found depends on the graph around the
+    edge and on the order of its nodes alone: it is the same in a batch and on any number of threads.
+
+    Args:
+        edge_index: ``[2, E]``. Self loops have no plan; repeated edges count once in walks.
+        num_nodes: by default one more than the largest node id.
+        edges: of which edges, ``[K]`` positions or ``[E]`` bool; all by default.
+        alpha: see :func:`ollivier_ricci`, as for the others.
+        edge_weight: ``[E]`` positive, or ``None``.
+        undirected: ``None`` or ``True``.
+
+    Returns:
+        A :class:`TransportPlan`: one row for each pair of nodes of an edge between which mass moves,
+        by the edges' order, then by ``source`` and ``target``.
+
+    Raises:
+        ValueError: as :func:`ollivier_ricci`.
+
+    Example:
+        >>> import torch
+        >>> path = torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
+        >>> plan = transport_plan(path, edges=torch.tensor([2]))  # from node 1 to node 2
+        >>> list(zip(plan.source.tolist(), plan.target.tolist(), plan.amount.tolist()))
+        [(0, 1, 0.5), (2, 3, 0.5)]
+    """
     graph = SimpleGraph.of_edges(edge_index, num_nodes, undirected=undirected, asker="transport_plan")
     require_alpha(alpha)
     asked = torch.arange(graph.of.numel()) if edges is None else chosen(edges, graph.of.numel())
