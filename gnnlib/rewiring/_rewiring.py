@@ -234,7 +234,7 @@ def _edge_attributes(data: Any) -> list[str]:
         for key, value in data.items()
         if isinstance(value, Tensor)
         and "index" not in key
-        and key != "edge_type"
+        and key not in ("edge_type", "ptr")
         and data.is_edge_attr(key)
     ]
 
