@@ -2,4 +2,6 @@
 
 from gnnlib.rewiring import curvature as curvature
 from gnnlib.rewiring._afrc import AFRC as AFRC
+from gnnlib.rewiring._borf import BORF as BORF
+from gnnlib.rewiring._piorf import PIORF as PIORF
 from gnnlib.rewiring._rewiring import Rewiring as Rewiring

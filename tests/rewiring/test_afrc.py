@@ -14,13 +14,11 @@ from gnnlib.rewiring import AFRC  # first: it imports PyG without warnings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch
 
 from gnnlib._hash import uniform
 from gnnlib.rewiring import _spans
-
-Edges = set[tuple[int, int]]
-
+from networkx_graphs import Edges, data_of, edges_of, small
 
 def curvature(graph: nx.Graph, u: int, v: int, cycles: int) -> int:
     near, far = set(graph[u]) - {v}, set(graph[v]) - {u}
@@ -62,22 +60,8 @@ def oracle(
     return {(min(edge), max(edge)) for edge in graph.edges}
 
 
-def data_of(graph: nx.Graph) -> Data:
-    pairs = torch.tensor(list(graph.edges), dtype=torch.long).reshape(-1, 2).t()
-    return Data(edge_index=torch.cat([pairs, pairs.flip(0)], 1), num_nodes=len(graph))
-
-
-def edges_of(data: Data) -> Edges:
-    assert data.is_undirected()
-    assert not data.has_self_loops()
-    return {(u, v) for u, v in data.edge_index.t().tolist() if u < v}
-
-
-graphs = st.builds(nx.gnm_random_graph, st.integers(0, 12), st.integers(0, 25), st.integers(0, 99))
-
-
 @settings(max_examples=25, deadline=None)
-@given(st.lists(graphs, min_size=1, max_size=3), st.sampled_from([3, 4]), st.integers(0, 9))
+@given(st.lists(small, min_size=1, max_size=3), st.sampled_from([3, 4]), st.integers(0, 9))
 def test_fitted(many: list[nx.Graph], cycles: int, seed: int) -> None:
     rewire = AFRC(n_iter=2, cycles=cycles, seed=seed)
     wanted = [oracle(graph, 2, cycles, seed) for graph in many]
@@ -89,7 +73,7 @@ def test_fitted(many: list[nx.Graph], cycles: int, seed: int) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(graphs, st.sampled_from([3, 4]), st.integers(-6, 3), st.integers(0, 6))
+@given(small, st.sampled_from([3, 4]), st.integers(-6, 3), st.integers(0, 6))
 def test_given(graph: nx.Graph, cycles: int, lower: int, more: int) -> None:
     given = lower + 0.5, lower + more + 0.5
     rewired = AFRC(n_iter=3, cycles=cycles, thresholds=given, seed=5)(data_of(graph))
