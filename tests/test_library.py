@@ -42,6 +42,7 @@ from gnnlib.ops import (
     _tree,
     _tree_gru,
 )
+from gnnlib.rewiring import _fosr
 from gnnlib.rewiring.curvature import _cycles
 
 BUILT = pytest.mark.skipif(not _library.AVAILABLE, reason="the extension is not built")
@@ -85,6 +86,7 @@ REFERENCES = {
     "stack_hops": _stack_hops._reference,
     "k_hop_count": _k_hop._count_reference,
     "cycle_counts": _cycles._reference,
+    "fosr": _fosr._reference,
     "gru_cell": _gru._cell_reference,
     "gru_cell_grad": _gru._cell_grad_reference,
     "gru_pair": _gru._pair_reference,
