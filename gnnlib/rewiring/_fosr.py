@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.library import get_ctx
 from torch_geometric.data.datapipes import functional_transform
 
+from gnnlib._check import check_whole
 from gnnlib._hash import uniform
 from gnnlib._library import register
 from gnnlib.rewiring._edit import Edit
@@ -36,8 +37,8 @@ class FoSR(Rewiring):
         x \leftarrow \frac{x + D^{-1/2} A D^{-1/2} x}{\lVert x + D^{-1/2} A D^{-1/2} x \rVert}
 
     so that :math:`x` follows the graph. An edge costs O(M + N log N), and no matrix of all pairs is
-    made. No edge goes. In a graph of several components the first edge joins two of them, as long as
-    the vector has converged. A complete graph gets no edges, one that is nearly so as many as there
+    made. No edge goes. In a graph of several components the first edge joins two of them, if there
+    were power steps enough. A complete graph gets no edges, one that is nearly so as many as there
     are pairs left.
 
     Both factors are rounded to 2^-30 of the largest; among equal products the smallest
@@ -50,14 +51,11 @@ class FoSR(Rewiring):
     Args:
         num_iterations: how many edges each graph gets, at least 0.
         initial_power_iters: power steps before the first edge, at least 0.
-        undirected: see :class:`Rewiring`, as for ``fill``, ``relation`` and ``seed``.
-        protect_connectivity: of no consequence, as no edge goes.
-        fill: attributes of new edges.
-        relation: ``edge_type`` of new edges.
-        seed: of the starting vector, U(-1, 1).
+        shared: the arguments of :class:`Rewiring`; ``seed`` is that of the starting vector, whose
+            entries are U(-1, 1).
 
     Raises:
-        ValueError: a number is out of range, or what :class:`Rewiring` raises.
+        ValueError: a number is not whole or negative.
 
     Example:
         >>> from torch_geometric.data import Data
@@ -71,12 +69,7 @@ class FoSR(Rewiring):
         self, num_iterations: int = 50, *, initial_power_iters: int = 5, **shared: Any
     ) -> None:
         super().__init__(**shared)
-        for name, value in (
-            ("num_iterations", num_iterations),
-            ("initial_power_iters", initial_power_iters),
-        ):
-            if value < 0:
-                raise ValueError(f"`{name}` must be at least 0, got {value}")
+        check_whole(0, num_iterations=num_iterations, initial_power_iters=initial_power_iters)
         self.num_iterations = num_iterations
         self.initial_power_iters = initial_power_iters
 
@@ -84,17 +77,10 @@ class FoSR(Rewiring):
         """Edges come, none goes."""
         local = torch.arange(graph.num_nodes) - graph.ptr[:-1].repeat_interleave(graph.ptr.diff())
         start = 2 * uniform(self.seed, local) - 1
-        return Edit(
-            _op(
-                graph.rowptr,
-                graph.col,
-                graph.ptr,
-                start,
-                self.num_iterations,
-                self.initial_power_iters,
-            ),
-            torch.zeros(graph.num_edges, dtype=torch.bool),
+        added = _op(
+            graph.rowptr, graph.col, graph.ptr, start, self.num_iterations, self.initial_power_iters
         )
+        return Edit(added, torch.zeros(graph.num_edges, dtype=torch.bool))
 
     def options(self) -> dict[str, Any]:
         """The number of edges and of power steps."""

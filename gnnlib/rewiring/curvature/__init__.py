@@ -2,3 +2,7 @@
 
 from gnnlib.rewiring.curvature._augmented_forman import augmented_forman as augmented_forman
 from gnnlib.rewiring.curvature._balanced_forman import balanced_forman as balanced_forman
+from gnnlib.rewiring.curvature._jost_liu import jost_liu as jost_liu
+from gnnlib.rewiring.curvature._ollivier_ricci import ollivier_ricci as ollivier_ricci
+from gnnlib.rewiring.curvature._transport import TransportPlan as TransportPlan
+from gnnlib.rewiring.curvature._transport import transport_plan as transport_plan
