@@ -65,9 +65,7 @@ def rewire(
     return report, written
 
 
-def _rewired(
-    method: Rewiring, graphs: Sequence[Any], parts: Path, progress: bool
-) -> list[Any]:
+def _rewired(method: Rewiring, graphs: Sequence[Any], parts: Path, progress: bool) -> list[Any]:
     """All graphs rewired, read where that was done before."""
     done: list[Any] = []
     chunks = [graphs[i : i + AT_ONCE] for i in range(0, len(graphs), AT_ONCE)]

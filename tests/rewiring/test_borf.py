@@ -30,7 +30,8 @@ def by_linear_programs(graph: nx.Graph, edges: list[tuple[int, int]], alpha: flo
     found = []
     for ends in edges:
         give, take = (
-            {end: alpha} | dict.fromkeys(graph[end], (1 - alpha) / graph.degree(end)) for end in ends
+            {end: alpha} | dict.fromkeys(graph[end], (1 - alpha) / graph.degree(end))
+            for end in ends
         )
         cost = [[distance[p][q] for q in take] for p in give]
         leaves = np.kron(np.eye(len(give)), np.ones(len(take)))
@@ -160,7 +161,8 @@ def test_repr() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"n_iter": -1}, {"batch_add": -1}, {"batch_remove": -2}, {"alpha": 1}, {"alpha": -1}]
+    "options",
+    [{"n_iter": -1}, {"batch_add": -1}, {"batch_remove": -2}, {"alpha": 1}, {"alpha": -1}],
 )
 def test_out_of_range(options: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
