@@ -10,7 +10,7 @@ from torch_geometric.data import Batch, Data, Dataset, HeteroData
 from torch_geometric.transforms import BaseTransform
 
 from gnnlib.encodings._graphs import ptr_of
-from gnnlib.rewiring._edit import Edit
+from gnnlib.rewiring._edit import Edit, spared
 from gnnlib.rewiring._simple_graph import SimpleGraph, checked, require_nodes
 
 Fill = float | Tensor | Mapping[str, float | Tensor]
@@ -39,7 +39,8 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         undirected: ``None`` (default) refuses a graph in which an edge goes one way only, as the
             methods are defined on undirected ones. ``True`` takes every edge for both ways; those
             that stay keep their direction.
-        protect_connectivity: whether no edge is removed that would leave a component in two.
+        protect_connectivity: whether edges stay that hold a component together: of those to be
+            removed, those are spared, first come first, that join two parts of what would remain.
         fill: what attributes of edges are for new ones: a number, a row, or those by the name of
             the attribute. ``edge_weight`` is 1 unless it is named; for others there is no default.
         relation: the ``edge_type`` of new edges, at least 1; of use where one rewiring follows
@@ -138,7 +139,10 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
             asker=type(self).__name__,
         )
         edit = self.edit(graph, data)
-        kept = ~torch.cat([edit.removed, torch.tensor([False])])[graph.of]  # a loop's -1: the last
+        removed = edit.removed
+        if self.protect_connectivity:
+            removed = spared(graph, edit.added, removed)
+        kept = ~torch.cat([removed, torch.tensor([False])])[graph.of]  # a loop's -1: the last
         stay = kept.nonzero().flatten()
         new = torch.stack([edit.added, edit.added.flip(0)], 2).flatten(1)
         kind = torch.ones_like(edit.added[0]) if edit.kind is None else edit.kind
