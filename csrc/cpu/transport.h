@@ -6,12 +6,10 @@
 // any common neighbour to what they could not reach. What is then free goes three edges far.
 #pragma once
 
-#include <cmath>
-#include <cstdint>
-#include <limits>
+#include <array>
 #include <utility>
-#include <vector>
 
+#include "flow.h"
 #include "simple_graph.h"
 
 namespace gnnlib {
@@ -42,126 +40,6 @@ class Places {
   uint32_t now_ = 1;
 };
 
-// Maximal flows by Dinic's algorithm (1970), from every vertex that has to every one that wants.
-// A flow is kept when arcs are added.
-class Flow {
- public:
-  void clear() {
-    arcs_.clear();
-    first_.clear();
-    left_.clear();
-  }
-
-  // `left` is what it has if positive, what it wants if negative.
-  int32_t add_vertex(double left) {
-    first_.push_back(-1);
-    left_.push_back(left);
-    return static_cast<int32_t>(left_.size() - 1);
-  }
-
-  int32_t add_arc(int32_t from, int32_t to) {
-    const int32_t arc = static_cast<int32_t>(arcs_.size());
-    arcs_.push_back({to, first_[from], std::numeric_limits<double>::infinity()});
-    arcs_.push_back({from, first_[to], 0});
-    first_[from] = arc;
-    first_[to] = arc + 1;
-    return arc;
-  }
-
-  // Sends what can be sent, and returns how much. Less than `least` is nothing.
-  double run(double least) {
-    least_ = least;
-    double total = 0;
-    while (find_levels()) {
-      cursor_ = first_;
-      for (int32_t vertex : starts_) {
-        for (double sent = 1; sent > 0 && left_[vertex] > least_; total += sent) {
-          sent = send(vertex);
-        }
-      }
-    }
-    return total;
-  }
-
-  // Whether more could be sent from a vertex that has, or by way of it, if somebody took it.
-  bool reached(int32_t vertex) const { return level_[vertex] >= 0; }
-  double left(int32_t vertex) const { return left_[vertex]; }
-  double on(int32_t arc) const { return arcs_[arc + 1].room; }
-  void close(int32_t arc) { arcs_[arc].room = 0; }
-  int32_t num_vertices() const { return static_cast<int32_t>(left_.size()); }
-
- private:
-  struct Arc {
-    int32_t to;
-    int32_t next;  // of the arcs that leave the same vertex
-    double room;
-  };
-
-  bool open(const Arc& arc) const { return arc.room > least_; }
-
-  // How far every vertex is from one that has, up to the nearest that wants; whether there is one.
-  bool find_levels() {
-    level_.assign(left_.size(), -1);
-    starts_.clear();
-    queue_.clear();
-    for (int32_t vertex = 0; vertex < num_vertices(); ++vertex) {
-      if (left_[vertex] > least_) {
-        level_[vertex] = 0;
-        starts_.push_back(vertex);
-      }
-    }
-    queue_ = starts_;
-    int32_t nearest = std::numeric_limits<int32_t>::max();
-    for (size_t k = 0; k < queue_.size(); ++k) {
-      const int32_t vertex = queue_[k], next = level_[vertex] + 1;
-      if (next > nearest) break;
-      for (int32_t a = first_[vertex]; a >= 0; a = arcs_[a].next) {
-        const int32_t to = arcs_[a].to;
-        if (!open(arcs_[a]) || level_[to] >= 0) continue;
-        level_[to] = next;
-        queue_.push_back(to);
-        if (left_[to] < -least_) nearest = next;
-      }
-    }
-    return nearest < std::numeric_limits<int32_t>::max();
-  }
-
-  // Sends along one path down the levels; returns how much.
-  double send(int32_t from) {
-    path_.clear();
-    int32_t vertex = from;
-    while (!(left_[vertex] < -least_)) {
-      int32_t& a = cursor_[vertex];
-      while (a >= 0 && !(open(arcs_[a]) && level_[arcs_[a].to] == level_[vertex] + 1)) {
-        a = arcs_[a].next;
-      }
-      if (a >= 0) {
-        path_.push_back(a);
-        vertex = arcs_[a].to;
-        continue;
-      }
-      if (path_.empty()) return 0;
-      vertex = arcs_[path_.back() ^ 1].to;
-      cursor_[vertex] = arcs_[path_.back()].next;
-      path_.pop_back();
-    }
-    double amount = std::min(left_[from], -left_[vertex]);
-    for (const int32_t a : path_) amount = std::min(amount, arcs_[a].room);
-    for (const int32_t a : path_) {
-      arcs_[a].room -= amount;
-      arcs_[a ^ 1].room += amount;
-    }
-    left_[from] -= amount;
-    left_[vertex] += amount;
-    return amount;
-  }
-
-  std::vector<Arc> arcs_;
-  std::vector<double> left_;
-  std::vector<int32_t> first_, cursor_, level_, queue_, starts_, path_;
-  double least_ = 0;
-};
-
 struct Move {
   int64_t from, to;
   double amount;
@@ -173,17 +51,20 @@ class Transport {
  public:
   // `mass`: what each entry of graph.col weighs, null where all weigh the same.
   Transport(const SimpleGraph& graph, const double* mass)
-      : graph_(graph), mass_(mass), member_(graph.num_nodes), way_(graph.num_nodes) {}
+      : graph_(graph), mass_(mass), giver_(graph.num_nodes), way_(graph.num_nodes) {}
 
   // The Wasserstein distance of the walks from u and from v, which an edge joins.
   double work(int64_t u, int64_t v, double alpha) {
     measure(u, v, alpha);
-    join_neighbours();
-    const double near = flow_.run(least_);
+    double near = send_to_neighbours();
+    near += flow_.run([](int32_t) {});
     double far = 0;
     if (total_ - near > least_) {
-      join_ways();
-      far = flow_.run(least_);
+      find_ways();
+      for (int32_t k = 0; k < num_givers(); ++k) far += send_over_ways(k);
+      far += flow_.run([&](int32_t vertex) {
+        if (vertex < num_givers()) join_ways(vertex);
+      });
     }
     return (3 * total_ - 2 * near - far) / scale_;
   }
@@ -191,31 +72,42 @@ class Transport {
   // How the last one moves: by ascending (from, to), each pair once.
   void moves(std::vector<Move>& found) const {
     found.clear();
-    for (const Link& link : links_) note(link.giver, link.taker, flow_.on(link.arc), 1, found);
-    over_ways(found);
-    rest(found);
-    std::sort(found.begin(), found.end(), [](const Move& a, const Move& b) {
-      return a.from != b.from ? a.from < b.from : a.to < b.to;
-    });
-    size_t kept = 0;
-    for (size_t k = 0; k < found.size(); ++k) {
-      if (kept > 0 && found[kept - 1].from == found[k].from && found[kept - 1].to == found[k].to) {
-        found[kept - 1].amount += found[k].amount;
+    std::vector<Step> steps;
+    for (int32_t arc = 0; arc < flow_.num_arcs(); arc += 2) {
+      const int32_t from = flow_.tail(arc), to = flow_.head(arc);
+      if (from < num_members() && to < num_members()) {
+        note(from, to, flow_.on(arc), 1, found);
       } else {
-        found[kept++] = found[k];
+        steps.push_back({std::max(from, to), std::min(from, to), flow_.on(arc)});
       }
     }
-    found.resize(kept);
+    // What came to a way goes on from there, and what never moved goes far: first come, first gone.
+    std::sort(steps.begin(), steps.end(), [](const Step& a, const Step& b) {
+      return a.way != b.way ? a.way < b.way : a.member < b.member;
+    });
+    for (size_t begin = 0, end = 0; begin < steps.size(); begin = end) {
+      while (end < steps.size() && steps[end].way == steps[begin].way) ++end;
+      pair_up({steps.begin() + begin, steps.begin() + end}, 2, found);
+    }
+    steps.clear();
+    for (int32_t k = 0; k < num_members(); ++k) steps.push_back({0, k, std::abs(flow_.left(k))});
+    pair_up(std::move(steps), 3, found);
+    merge(found);
   }
 
  private:
-  struct Link {
-    int32_t giver, taker, arc;
+  struct Member {
+    int64_t node;
+    double mass;
   };
   struct Step {
-    int32_t member, way, arc;
+    int32_t way, member;
+    double amount;
   };
-  using Stock = std::vector<std::pair<int32_t, double>>;
+
+  int32_t num_givers() const { return static_cast<int32_t>(givers_.size()); }
+  int32_t num_members() const { return static_cast<int32_t>(givers_.size() + takers_.size()); }
+  int64_t taker(int32_t vertex) const { return takers_[vertex - num_givers()].node; }
 
   double weight(int64_t e) const { return mass_ ? mass_[e] : 1; }
 
@@ -226,17 +118,22 @@ class Transport {
     return total;
   }
 
-  // Who has more of u's walk than of v's gives the difference, who has less takes it. Masses are in
-  // units of 1 / (total weight of u * total weight of v): whole numbers where weights are and alpha
-  // is 0, and then nothing is rounded.
+  int64_t degrees(const std::vector<Member>& members) const {
+    int64_t total = 0;
+    for (const Member& member : members) total += graph_.degree(member.node);
+    return total;
+  }
+
+  // Who has more of u's walk than of v's gives the difference, who has less takes it; or the other
+  // way round, which is as much work, so that takers have fewer edges. Masses are in units of 1 /
+  // (total weight of u * total weight of v): whole numbers where weights are and alpha is 0, and
+  // then nothing is rounded.
   void measure(int64_t u, int64_t v, double alpha) {
     const double of_u = total_weight(u), of_v = total_weight(v);
     scale_ = of_u * of_v;
     least_ = 1e-14 * scale_;
-    total_ = 0;
-    nodes_.clear();
+    givers_.clear();
     takers_.clear();
-    flow_.clear();
     const int64_t last_u = graph_.rowptr[u + 1], last_v = graph_.rowptr[v + 1];
     for (int64_t i = graph_.rowptr[u], j = graph_.rowptr[v]; i < last_u || j < last_v;) {
       const bool in_u = i < last_u && (j == last_v || graph_.col[i] <= graph_.col[j]);
@@ -248,167 +145,151 @@ class Transport {
       excess *= 1 - alpha;
       if (node == u) excess += alpha * scale_;
       if (node == v) excess -= alpha * scale_;
-      if (excess > least_) {
-        nodes_.push_back(node);
-        flow_.add_vertex(excess);
-        total_ += excess;
-      } else if (excess < -least_) {
-        takers_.push_back({node, excess});
-      }
+      if (excess > least_) givers_.push_back({node, excess});
+      if (excess < -least_) takers_.push_back({node, -excess});
     }
-    num_givers_ = static_cast<int32_t>(nodes_.size());
-    for (const Taker& taker : takers_) {
-      nodes_.push_back(taker.node);
-      flow_.add_vertex(taker.excess);
+    swapped_ = degrees(takers_) > degrees(givers_);
+    if (swapped_) std::swap(givers_, takers_);
+    total_ = 0;
+    flow_.clear(least_);
+    for (const Member& giver : givers_) {
+      flow_.add_vertex(giver.mass);
+      total_ += giver.mass;
     }
-    num_members_ = static_cast<int32_t>(nodes_.size());
+    for (const Member& taker : takers_) flow_.add_vertex(-taker.mass);
   }
 
-  int64_t degrees(int32_t begin, int32_t end) const {
-    int64_t total = 0;
-    for (int32_t k = begin; k < end; ++k) total += graph_.degree(nodes_[k]);
-    return total;
+  // Arcs from givers to takers beside them; what can be sent at once is sent.
+  double send_to_neighbours() {
+    double sent = 0;
+    giver_.clear();
+    for (int32_t k = 0; k < num_givers(); ++k) giver_.put(givers_[k].node, k);
+    for (int32_t k = num_givers(); k < num_members(); ++k) {
+      each_giver_near(taker(k), [&](int32_t giver) {
+        sent += flow_.send_over(std::array{flow_.add_arc(giver, k)});
+      });
+    }
+    return sent;
   }
 
-  // Calls f(place) for the members from `begin` to `end` that are neighbours of a node: those of
-  // its neighbours that have a place, or, if it has far more, those members that it joins.
+  // Calls f(giver) for those among a node's neighbours, or, where these are far more, for those
+  // among all that the node joins.
   template <typename F>
-  void each_near(int64_t node, int32_t begin, int32_t end, const F& f) const {
-    if (graph_.degree(node) / 16 > end - begin) {
-      for (int32_t k = begin; k < end; ++k) {
-        if (graph_.joins(node, nodes_[k])) f(k);
+  void each_giver_near(int64_t node, const F& f) const {
+    if (graph_.degree(node) / 16 > num_givers()) {
+      for (int32_t k = 0; k < num_givers(); ++k) {
+        if (graph_.joins(node, givers_[k].node)) f(k);
       }
       return;
     }
     for (const int64_t* near = graph_.begin(node); near < graph_.end(node); ++near) {
-      const int32_t place = member_.find(*near);
-      if (place >= begin && place < end) f(place);
+      const int32_t giver = giver_.find(*near);
+      if (giver >= 0) f(giver);
     }
   }
 
-  // Arcs from givers to takers beside them, found from the side with fewer edges.
-  void join_neighbours() {
-    links_.clear();
-    ways_.clear();
-    member_.clear();
-    for (int32_t k = 0; k < num_members_; ++k) member_.put(nodes_[k], k);
-    if (degrees(0, num_givers_) < degrees(num_givers_, num_members_)) {
-      for (int32_t k = 0; k < num_givers_; ++k) {
-        each_near(nodes_[k], num_givers_, num_members_,
-                  [&](int32_t taker) { links_.push_back({k, taker, flow_.add_arc(k, taker)}); });
-      }
-    } else {
-      for (int32_t k = num_givers_; k < num_members_; ++k) {
-        each_near(nodes_[k], 0, num_givers_,
-                  [&](int32_t giver) { links_.push_back({giver, k, flow_.add_arc(giver, k)}); });
-      }
+  // A vertex for every node beside takers that were not reached, with arcs to them. The others are
+  // closed to givers that were not reached: there they save nothing any more.
+  void find_ways() {
+    for (int32_t arc = 0; arc < flow_.num_arcs(); arc += 2) {
+      if (!flow_.reached(flow_.tail(arc)) && flow_.reached(flow_.head(arc))) flow_.close(arc);
     }
-  }
-
-  // Arcs from givers that want to send on, over any node beside them, to takers out of their reach.
-  // What others could send to takers that are reached is closed: there it saves nothing any more.
-  void join_ways() {
-    for (const Link& link : links_) {
-      if (!flow_.reached(link.giver) && flow_.reached(link.taker)) flow_.close(link.arc);
+    to_join_.clear();
+    for (int32_t k = 0; k < num_givers(); ++k) {
+      const int64_t node = givers_[k].node;
+      to_join_.push_back(flow_.reached(k) ? graph_.begin(node) : graph_.end(node));
     }
-    here_.clear();
-    there_.clear();
-    int64_t edges_here = 0, edges_there = 0;
-    for (int32_t k = 0; k < num_members_; ++k) {
-      const bool gives = k < num_givers_;
-      if (gives != flow_.reached(k)) continue;
-      (gives ? here_ : there_).push_back(k);
-      (gives ? edges_here : edges_there) += graph_.degree(nodes_[k]);
-    }
-    if (edges_here > edges_there) std::swap(here_, there_);
     way_.clear();
-    for (const int32_t k : here_) {
-      for (const int64_t* near = graph_.begin(nodes_[k]); near < graph_.end(nodes_[k]); ++near) {
-        if (way_.find(*near) < 0) way_.put(*near, kSeen);
-      }
-    }
-    for (const int32_t k : there_) {
-      for (const int64_t* near = graph_.begin(nodes_[k]); near < graph_.end(nodes_[k]); ++near) {
+    cursor_.clear();
+    for (int32_t k = num_givers(); k < num_members(); ++k) {
+      if (flow_.reached(k)) continue;
+      const int64_t node = taker(k);
+      for (const int64_t* near = graph_.begin(node); near < graph_.end(node); ++near) {
         int32_t way = way_.find(*near);
-        if (way < 0) continue;
-        if (way == kSeen) {
-          way = flow_.add_vertex(0);
-          way_.put(*near, way);
-        }
-        join_way(k, way);
+        if (way < 0) way_.put(*near, way = flow_.add_vertex(0));
+        flow_.add_arc(way, k);
       }
     }
-    for (const int32_t k : here_) {
-      for (const int64_t* near = graph_.begin(nodes_[k]); near < graph_.end(nodes_[k]); ++near) {
-        const int32_t way = way_.find(*near);
-        if (way != kSeen) join_way(k, way);
-      }
+    for (int32_t way = num_members(); way < flow_.num_vertices(); ++way) {
+      cursor_.push_back(flow_.first(way));
     }
   }
 
-  void join_way(int32_t member, int32_t way) {
-    const bool gives = member < num_givers_;
-    ways_.push_back({member, way, gives ? flow_.add_arc(member, way) : flow_.add_arc(way, member)});
+  // The next way of a giver that was not joined yet, joined; -1 if there is none.
+  int32_t join_way(int32_t giver) {
+    const int64_t* const end = graph_.end(givers_[giver].node);
+    for (const int64_t*& near = to_join_[giver]; near < end;) {
+      const int32_t way = way_.find(*near++);
+      if (way >= 0) return flow_.add_arc(giver, way);
+    }
+    return -1;
   }
 
-  static constexpr int32_t kSeen = std::numeric_limits<int32_t>::max();
+  void join_ways(int32_t giver) {
+    while (join_way(giver) >= 0) {
+    }
+  }
 
+  // Joins ways of a giver until it has nothing left, and sends what can be sent at once.
+  double send_over_ways(int32_t giver) {
+    double sent = 0;
+    while (flow_.has(giver)) {
+      const int32_t arc = join_way(giver);
+      if (arc < 0) break;
+      int32_t& onward = cursor_[flow_.head(arc) - num_members()];
+      for (; onward >= 0 && flow_.has(giver); onward = flow_.next(onward)) {
+        sent += flow_.send_over(std::array{arc, onward});
+        if (flow_.wants(flow_.head(onward))) break;
+      }
+    }
+    return sent;
+  }
+
+  // A swap of givers and takers is undone here.
   void note(int32_t giver, int32_t taker, double amount, int64_t distance,
             std::vector<Move>& found) const {
-    if (amount > least_) {
-      found.push_back({nodes_[giver], nodes_[taker], amount / scale_, distance});
+    if (!(amount > least_)) return;
+    const int64_t from = givers_[giver].node, to = this->taker(taker);
+    found.push_back({swapped_ ? to : from, swapped_ ? from : to, amount / scale_, distance});
+  }
+
+  // Steps by member: those of givers, then those of takers.
+  void pair_up(std::vector<Step> steps, int64_t distance, std::vector<Move>& found) const {
+    size_t j = 0;
+    while (j < steps.size() && steps[j].member < num_givers()) ++j;
+    const size_t takers = j;
+    for (size_t i = 0; i < takers && j < steps.size();) {
+      const double amount = std::min(steps[i].amount, steps[j].amount);
+      note(steps[i].member, steps[j].member, amount, distance, found);
+      steps[i].amount -= amount;
+      steps[j].amount -= amount;
+      ++(steps[i].amount > steps[j].amount ? j : i);
     }
   }
 
-  // What came to a way goes on from there, first come, first gone.
-  void over_ways(std::vector<Move>& found) const {
-    std::vector<Step> steps = ways_;
-    std::sort(steps.begin(), steps.end(), [](const Step& a, const Step& b) {
-      return a.way != b.way ? a.way < b.way : a.member < b.member;
-    });
-    for (size_t begin = 0, end; begin < steps.size(); begin = end) {
-      Stock in, out;
-      for (end = begin; end < steps.size() && steps[end].way == steps[begin].way; ++end) {
-        const int32_t member = steps[end].member;
-        (member < num_givers_ ? in : out).push_back({member, flow_.on(steps[end].arc)});
+  static void merge(std::vector<Move>& found) {
+    const auto ends = [](const Move& move) { return std::pair{move.from, move.to}; };
+    std::sort(found.begin(), found.end(),
+              [&](const Move& a, const Move& b) { return ends(a) < ends(b); });
+    size_t kept = 0;
+    for (size_t k = 0; k < found.size(); ++k) {
+      if (kept > 0 && ends(found[kept - 1]) == ends(found[k])) {
+        found[kept - 1].amount += found[k].amount;
+      } else {
+        found[kept++] = found[k];
       }
-      pair_up(in, out, 2, found);
     }
+    found.resize(kept);
   }
-
-  // What is left goes the longest way.
-  void rest(std::vector<Move>& found) const {
-    Stock in, out;
-    for (int32_t k = 0; k < num_givers_; ++k) in.push_back({k, flow_.left(k)});
-    for (int32_t k = num_givers_; k < num_members_; ++k) out.push_back({k, -flow_.left(k)});
-    pair_up(in, out, 3, found);
-  }
-
-  void pair_up(Stock& in, Stock& out, int64_t distance, std::vector<Move>& found) const {
-    for (size_t i = 0, j = 0; i < in.size() && j < out.size();) {
-      const double amount = std::min(in[i].second, out[j].second);
-      note(in[i].first, out[j].first, amount, distance, found);
-      in[i].second -= amount;
-      out[j].second -= amount;
-      (in[i].second <= out[j].second ? i : j) += 1;
-    }
-  }
-
-  struct Taker {
-    int64_t node;
-    double excess;
-  };
 
   const SimpleGraph& graph_;
   const double* mass_;
-  Places member_, way_;
-  Flow flow_;
-  std::vector<int64_t> nodes_;  // givers, then takers, each by ascending id
-  std::vector<Taker> takers_;
-  std::vector<Link> links_;
-  std::vector<Step> ways_;
-  std::vector<int32_t> here_, there_;
-  int32_t num_givers_ = 0, num_members_ = 0;
+  Places giver_, way_;
+  Flow flow_;  // its vertices: givers, takers, ways
+  std::vector<Member> givers_, takers_;
+  std::vector<const int64_t*> to_join_;  // of every giver, its first neighbour not yet looked at
+  std::vector<int32_t> cursor_;          // of every way, its first arc to a taker that may want
+  bool swapped_ = false;
   double scale_ = 1, least_ = 0, total_ = 0;
 };
 
