@@ -164,9 +164,7 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
             parent.split(sizes),  # type: ignore[no-untyped-call]
         )
         done = repr(self)
-        rewired = [
-            self._applied(*one, done) for one in zip(graphs, rows, *changed, strict=True)
-        ]
+        rewired = [self._applied(*one, done) for one in zip(graphs, rows, *changed, strict=True)]
         if isinstance(data, Batch):
             _note_slices(rewired[0], [*rows[0]], torch.bincount(owner, minlength=data.num_graphs))
         return rewired
