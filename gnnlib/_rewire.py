@@ -24,7 +24,7 @@ from gnnlib.plotting import plot_curvature, plot_histogram, plot_rewiring
 from gnnlib.rewiring import Rewiring, RewiringReport, compare, curvature
 from gnnlib.rewiring.curvature._faces import tracked
 
-Kind = Literal["balanced_forman", "augmented_forman"]
+Kind = Literal["balanced_forman", "augmented_forman", "forman", "ollivier_ricci", "jost_liu"]
 
 # Graphs that are rewired in one native call, and kept in one file until all are done.
 AT_ONCE = 64

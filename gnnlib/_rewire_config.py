@@ -72,7 +72,7 @@ def _config_of(method: type[Rewiring]) -> Any:
     types |= {"undirected": bool, "fill": float | None}
     fields: list[Any] = []
     for name, parameter in (own | shared).items():
-        typed: Any = Annotated[types[name], tyro.conf.arg(help=told.get(name, ""))]  # type: ignore[valid-type]
+        typed: Any = Annotated[types[name], tyro.conf.arg(help=told.get(name, ""))]
         default = False if name == "undirected" else parameter.default
         required = default is inspect.Parameter.empty
         fields.append((name, typed) if required else (name, typed, field(default=default)))
