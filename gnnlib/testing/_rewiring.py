@@ -7,7 +7,10 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch_geometric.data import Batch, Data  # type: ignore[import-untyped, unused-ignore]
 
@@ -124,8 +127,15 @@ def _with_edges(data: Any, edges: Tensor) -> Any:
 
 def _pairs(edge_index: Tensor) -> set[tuple[int, int]]:
     """The edges of a simple graph."""
-    ends = torch.stack([edge_index.min(0).values, edge_index.max(0).values])
-    return {(u, v) for u, v in ends.t().tolist() if u != v}
+    return {(min(edge), max(edge)) for edge in edge_index.t().tolist() if edge[0] != edge[1]}
+
+
+def _components(data: Any) -> Any:
+    """The component of every node."""
+    source, target = data.edge_index.numpy()
+    shape = (data.num_nodes, data.num_nodes)
+    joined = coo_array((np.ones(len(source)), (source, target)), shape=shape)
+    return connected_components(joined, directed=False)[1]
 
 
 def _new(result: Any) -> Any:
@@ -239,6 +249,17 @@ def edge_types(case: _Case) -> None:
             _require((found.edge_type[new] >= relation).all(), "a new edge has a lower type")
 
     case.check(law, case.of_all(case.graphs.values(), relation=4))
+
+
+def connectivity(case: _Case) -> None:
+    """With `protect_connectivity`, no component is left in two."""
+
+    def law(data: Any, _result: Any, found: Any) -> None:
+        after = _components(found)
+        for u, v in data.edge_index.t().tolist():
+            _require(after[u] == after[v], f"{u} and {v} are no longer joined")
+
+    case.check(law, case.of_all(case.graphs.values(), protect_connectivity=True))
 
 
 def nothing_to_do(case: _Case) -> None:
@@ -367,6 +388,7 @@ LAWS: dict[str, Callable[[_Case], None]] = {
         repeated_edges,
         budget,
         edge_types,
+        connectivity,
         nothing_to_do,
         batch,
         edge_order,
@@ -401,6 +423,7 @@ def assert_rewiring(
       where an edge goes, all its repetitions go, and self loops stay.
     - `budget`: no more edges come and go than allowed.
     - `edge_types`: `edge_type` is 0 for old edges and from `relation` on for new ones.
+    - `connectivity`: with `protect_connectivity`, no component is left in two.
     - `nothing_to_do`: a graph of one node, or none, comes back with the edges it had.
     - `batch`: a graph becomes the same alone, in a batch and in a list.
     - `edge_order`: the order in which edges are listed does not matter.
