@@ -68,9 +68,10 @@ class SDRF(Rewiring):
     Example:
         >>> from torch_geometric.data import Data
         >>> edges = torch.tensor([[0, 0, 1, 2, 3, 3, 4], [1, 2, 2, 3, 4, 5, 5]])  # two triangles
-        >>> data = SDRF(1, tau=float("inf"), undirected=True)(Data(edge_index=edges))
+        >>> barbell = Data(edge_index=edges, num_nodes=6)
+        >>> data = SDRF(1, tau=float("inf"), undirected=True)(barbell)
         >>> data.edge_index[:, data.edge_type == 1].tolist()
-        [[0, 4], [4, 0]]
+        [[0, 3], [3, 0]]
     """
 
     def __init__(
