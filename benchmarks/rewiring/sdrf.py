@@ -3,10 +3,10 @@
     GNNLIB_DATA=<folder> python -m benchmarks.rewiring.sdrf
 
 The folder holds PyG's ``planetoid/Cora``; without it a random graph of Cora's size and largest
-degree stands in. The dense side finds every curvature anew in every step, from a matrix [N, N], as the
-paper's code does; here with numpy and by the paper's formula. Graphs of other sizes are random, of
-ten neighbours a node, and there as rewirings see them: what is timed is the curvature of all edges,
-and the steps, of which there is one for every hundred edges.
+degree stands in. The dense side finds every curvature anew in every step, from a matrix [N, N], as
+the paper's code does; here with numpy and by the paper's formula. Graphs of other sizes are random,
+of ten neighbours a node, and there as rewirings see them: what is timed is the curvature of all
+edges, and the steps, of which there is one for every hundred edges.
 """
 
 import itertools

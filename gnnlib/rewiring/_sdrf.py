@@ -30,7 +30,7 @@ class SDRF(Rewiring):
 
     .. math::
         \{\, (k, l) : k \in B_1(i),\ l \in B_1(j),\ k \ne l,\ k \not\sim l \,\},
-        \qquad p(k, l) \propto \exp\bigl(\tau \, (\mathrm{Ric}_{kl}(i, j) - \mathrm{Ric}(i, j))\bigr)
+        \quad p(k, l) \propto \exp\bigl(\tau \, (\mathrm{Ric}_{kl}(i, j) - \mathrm{Ric}(i, j))\bigr)
 
     where :math:`B_1` are the neighbours of a node and itself, and :math:`\mathrm{Ric}_{kl}` is the
     curvature with that pair joined; and then removes the edge of largest curvature, if that is

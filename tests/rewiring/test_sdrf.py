@@ -38,8 +38,7 @@ def curvature(graph: nx.Graph, i: int, j: int) -> Fraction:
         return Fraction(0)
     gammas = []
     for own, other, end in ((n_i, n_j, i), (n_j, n_i, j)):
-        for k in own - other - {i, j}:
-            gammas.append(len((set(graph[k]) & other) - own - {end}))
+        gammas += [len((set(graph[k]) & other) - own - {end}) for k in own - other - {i, j}]
     most, d_i, d_j = max(len(n_i), len(n_j)), len(n_i), len(n_j)
     triangles = len(n_i & n_j)
     found = Fraction(2, d_i) + Fraction(2, d_j) - 2
@@ -317,7 +316,7 @@ def test_a_number_of_steps_is_whole(steps: object) -> None:
 
 def test_bad_arguments() -> None:
     for tau in (-1.0, float("nan"), -INF):
-        with pytest.raises(ValueError, match="`tau` must be a number from 0 .* to inf"):
+        with pytest.raises(ValueError, match=r"`tau` must be a number from 0 .* to inf"):
             SDRF(1, tau=tau)
     with pytest.raises(ValueError, match="`removal_bound` must be a number, got nan"):
         SDRF(1, removal_bound=float("nan"))
