@@ -78,4 +78,5 @@ def augmented_forman_of(graph: SimpleGraph, edges: Tensor, cycles: int = 3) -> T
     if cycles == 3:
         return value + 3 * triangle_counts_of(graph, edges)
     triangles, _, _, _, squares = cycle_counts_of(graph, edges)
-    return value + 3 * triangles + 2 * squares
+    value += 3 * triangles + 2 * squares
+    return value
