@@ -61,7 +61,7 @@ class BORF(Rewiring):
         >>> data = Data(edge_index=torch.cat([bow, bow.flip(0)], 1), num_nodes=6)
         >>> rewired = BORF(n_iter=1, batch_add=1, batch_remove=0)(data)  # around 2 - 3
         >>> rewired.edge_index[:, rewired.parent_id < 0].tolist()
-        [[0, 4], [4, 0]]
+        [[1, 5], [5, 1]]
     """
 
     def __init__(

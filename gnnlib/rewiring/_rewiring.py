@@ -231,7 +231,7 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         if types is not None:
             relation = torch.cat([types, types.new_zeros(1)])[source] + relation.to(types)
         out.edge_type = relation
-        if "parent_id" not in data:
+        if data.get("parent_id") is None:
             out.parent_id = parent.to(old.device, copy=True)
         out.rewiring = self._provenance(data, done)
         return out

@@ -13,12 +13,13 @@ from gnnlib.rewiring import AFRC  # first: it imports PyG without warnings
 # isort: split
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networkx_graphs import Edges, data_of, edges_of, small
 from sklearn.mixture import GaussianMixture
 from torch_geometric.data import Batch
 
 from gnnlib._hash import uniform
 from gnnlib.rewiring import _spans
-from networkx_graphs import Edges, data_of, edges_of, small
+
 
 
 def curvature(graph: nx.Graph, u: int, v: int, cycles: int) -> int:

@@ -140,7 +140,7 @@ def weight_of(graph: SimpleGraph, edge_weight: Tensor | None) -> Tensor | None:
             f"{list(edge_weight.shape)}"
         )
     if not bool((given > 0).all() and given.isfinite().all()):
-        raise ValueError("`edge_weight` must be positive and finite, as mass is shared out by it")
+        raise ValueError("`edge_weight` must be positive and finite")
     real = graph.of >= 0
     weight = given.new_empty(graph.num_edges)
     weight[graph.of[real]] = given[real]
