@@ -88,6 +88,10 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
       "k_hop_count(Tensor rowptr, Tensor col, Tensor? t_rowptr, Tensor? t_col, Tensor roots, "
       "SymInt num_hops, SymInt num_samples) -> Tensor");
   m.def("cycle_counts(Tensor rowptr, Tensor col, Tensor source, Tensor target) -> Tensor");
+  m.def("triangle_counts(Tensor rowptr, Tensor col, Tensor source, Tensor target) -> Tensor");
+  m.def(
+      "sdrf(Tensor rowptr, Tensor col, Tensor ptr, SymInt max_steps, float tau, float "
+      "removal_bound, bool remove_edges, SymInt seed) -> Tensor");
   m.def(
       "ollivier_ricci(Tensor rowptr, Tensor col, Tensor? mass, Tensor source, Tensor target, float "
       "alpha) -> Tensor");

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from gnnlib.rewiring._simple_graph import SimpleGraph
-from gnnlib.rewiring.curvature._cycles import cycle_counts_of
 from gnnlib.rewiring.curvature._faces import per_edge
+from gnnlib.rewiring.curvature._triangles import triangle_counts_of
 
 
 def jost_liu(
@@ -55,13 +55,14 @@ def jost_liu(
         progress=progress,
         asker="jost_liu",
         compute=jost_liu_of,
+        at_once=2**20,
     )
     return lower, upper
 
 
 def jost_liu_of(graph: SimpleGraph, edges: Tensor) -> Tensor:
-    """The lower and the upper bounds of some of a graph's edges, ``[2, K]``; see :func:`jost_liu`."""
-    triangles = cycle_counts_of(graph, edges)[0].double()
+    """Lower and upper bounds of some of a graph's edges, ``[2, K]``; see :func:`jost_liu`."""
+    triangles = triangle_counts_of(graph, edges).double()
     degree = graph.degree[graph.ends[:, edges]].double()
     shared = triangles / degree.sort(0, descending=True).values  # of the larger, of the smaller
     apart = (1 - (1 / degree).sum(0) - shared).clamp(min=0).sum(0)

@@ -76,7 +76,9 @@ def transport_plan(
         >>> list(zip(plan.source.tolist(), plan.target.tolist(), plan.amount.tolist()))
         [(0, 1, 0.5), (2, 3, 0.5)]
     """
-    graph = SimpleGraph.of_edges(edge_index, num_nodes, undirected=undirected, asker="transport_plan")
+    graph = SimpleGraph.of_edges(
+        edge_index, num_nodes, undirected=undirected, asker="transport_plan"
+    )
     require_alpha(alpha)
     asked = torch.arange(graph.of.numel()) if edges is None else chosen(edges, graph.of.numel())
     asked = asked[graph.of[asked] >= 0]
@@ -138,7 +140,7 @@ def weight_of(graph: SimpleGraph, edge_weight: Tensor | None) -> Tensor | None:
             f"{list(edge_weight.shape)}"
         )
     if not bool((given > 0).all() and given.isfinite().all()):
-        raise ValueError("`edge_weight` must be positive and finite, as mass is shared out by it")
+        raise ValueError("`edge_weight` must be positive and finite")
     real = graph.of >= 0
     weight = given.new_empty(graph.num_edges)
     weight[graph.of[real]] = given[real]
@@ -203,10 +205,17 @@ def _reference(
     return ptr, torch.stack([p, q]).long(), amount.contiguous(), distance.long()
 
 
-def _fake(rowptr: Tensor, col: Tensor, mass: Any, source: Tensor, target: Tensor, alpha: float) -> Any:
+def _fake(
+    rowptr: Tensor, col: Tensor, mass: Any, source: Tensor, target: Tensor, alpha: float
+) -> Any:
     size = torch.library.get_ctx().new_dynamic_size()
     amount = source.new_empty(size, dtype=torch.float64)
-    return source.new_empty(source.numel() + 1), source.new_empty(2, size), amount, source.new_empty(size)
+    return (
+        source.new_empty(source.numel() + 1),
+        source.new_empty(2, size),
+        amount,
+        source.new_empty(size),
+    )
 
 
 plans_op = register("transport_plans", _reference, _fake)

@@ -1,0 +1,96 @@
+// Balanced Forman curvature of an edge of a graph that changes. Around an edge (u, v) lie the common
+// neighbours of its ends and, between a neighbour of u alone and one of v alone, the edges opposite
+// to it: those of 4-cycles without a diagonal at it. As (u, v) is opposite to these as well, they
+// are all the edges, but for those at u and v, whose curvature changes when (u, v) comes or goes.
+#pragma once
+
+#include <cmath>
+
+#include "dynamic_graph.h"
+
+namespace gnnlib {
+
+// Curvatures are whole billionths, so that those which only rounding tells apart are equal.
+constexpr double kPerUnit = 1e9;
+
+// What the curvature of an edge is made of; see gnnlib/rewiring/curvature/_cycles.py.
+struct Faces {
+  int64_t degree_u, degree_v, triangles, boxes, busiest;
+
+  int64_t curvature() const {
+    const auto low = static_cast<double>(std::min(degree_u, degree_v));
+    const auto high = static_cast<double>(std::max(degree_u, degree_v));
+    if (low == 1) return 0;
+    const auto shared = static_cast<double>(triangles);
+    const auto most = static_cast<double>(std::max<int64_t>(busiest, 1));
+    const double squares = static_cast<double>(boxes) / (most * high);
+    const double value = 2 / low + 2 / high - 2 + 2 * shared / high + shared / low + squares;
+    return std::llrint(value * kPerUnit);
+  }
+};
+
+// Whose neighbour a node is.
+enum class Side : uint8_t { None = 0, U = 1, V = 2, Both = 3 };
+
+class Surroundings {
+ public:
+  explicit Surroundings(const DynamicGraph& graph)
+      : graph_(graph), side_(graph.num_nodes()), boxes_(graph.num_nodes()) {}
+
+  // Looks at the pair (u, v), be it an edge or not, as the graph is now.
+  void look_at(int64_t u, int64_t v) {
+    for (const int64_t node : marked_) side_[node] = boxes_[node] = 0;
+    marked_.clear();
+    u_ = u;
+    v_ = v;
+    mark(u, Side::U);
+    mark(v, Side::V);
+    side_[u] = side_[v] = 0;
+  }
+
+  Side side(int64_t node) const { return static_cast<Side>(side_[node]); }
+
+  // Calls f(x, y, edge) for every edge opposite to (u, v), x and y on different sides.
+  template <typename F>
+  void each_opposite(const F& f) const {
+    const bool from_u = graph_.degree(u_) <= graph_.degree(v_);
+    const Side near = from_u ? Side::U : Side::V, far = from_u ? Side::V : Side::U;
+    for (const Neighbour& x : graph_.near(from_u ? u_ : v_)) {
+      if (side(x.node) != near) continue;
+      for (const Neighbour& y : graph_.near(x.node)) {
+        if (side(y.node) == far) f(x.node, y.node, y.edge);
+      }
+    }
+  }
+
+  // What lies around the edge (u, v); once after each look.
+  Faces count() {
+    each_opposite([&](int64_t x, int64_t y, int64_t) { ++boxes_[x], ++boxes_[y]; });
+    Faces faces{graph_.degree(u_), graph_.degree(v_), 0, 0, 0};
+    for (const int64_t node : marked_) {
+      faces.boxes += boxes_[node] > 0;
+      faces.busiest = std::max(faces.busiest, boxes_[node]);
+      faces.triangles += side(node) == Side::Both;
+    }
+    return faces;
+  }
+
+  // How many opposite edges end at a node, after count().
+  int64_t boxes(int64_t node) const { return boxes_[node]; }
+
+ private:
+  void mark(int64_t end, Side side) {
+    for (const Neighbour& near : graph_.near(end)) {
+      if (side_[near.node] == 0) marked_.push_back(near.node);
+      side_[near.node] |= static_cast<uint8_t>(side);
+    }
+  }
+
+  const DynamicGraph& graph_;
+  int64_t u_ = 0, v_ = 0;
+  std::vector<uint8_t> side_;
+  std::vector<int64_t> boxes_;
+  std::vector<int64_t> marked_;  // nodes next to u or v, each once
+};
+
+}  // namespace gnnlib

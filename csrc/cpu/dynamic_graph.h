@@ -1,0 +1,73 @@
+// An undirected graph whose edges come and go: of every node, its neighbours in ascending order, and
+// the number of the edge to each.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "simple_graph.h"
+
+namespace gnnlib {
+
+struct Neighbour {
+  int64_t node, edge;
+};
+
+class DynamicGraph {
+ public:
+  // Nodes [first, last) of several graphs side by side, counted from 0, as no edge leaves them.
+  // Edges are numbered in lexicographic order.
+  DynamicGraph(const SimpleGraph& graph, int64_t first, int64_t last) : near_(last - first) {
+    for (int64_t u = 0; u < num_nodes(); ++u) near_[u].reserve(graph.degree(first + u));
+    for (int64_t u = 0; u < num_nodes(); ++u) {
+      for (const int64_t* v = graph.begin(first + u); v < graph.end(first + u); ++v) {
+        if (*v - first > u) append(u, *v - first, num_edges_++);
+      }
+    }
+  }
+
+  int64_t num_nodes() const { return static_cast<int64_t>(near_.size()); }
+  int64_t num_edges() const { return num_edges_; }
+  const std::vector<Neighbour>& near(int64_t node) const { return near_[node]; }
+  int64_t degree(int64_t node) const { return static_cast<int64_t>(near_[node].size()); }
+
+  // The number is the caller's, one that no edge has.
+  void insert(int64_t u, int64_t v, int64_t edge) {
+    near_[u].insert(place(u, v), {v, edge});
+    near_[v].insert(place(v, u), {u, edge});
+    ++num_edges_;
+  }
+
+  void erase(int64_t u, int64_t v) {
+    near_[u].erase(place(u, v));
+    near_[v].erase(place(v, u));
+    --num_edges_;
+  }
+
+  // Calls f(u, v, edge) for every edge, u < v, in lexicographic order.
+  template <typename F>
+  void each_edge(const F& f) const {
+    for (int64_t u = 0; u < num_nodes(); ++u) {
+      for (const auto& [v, edge] : near_[u]) {
+        if (u < v) f(u, v, edge);
+      }
+    }
+  }
+
+ private:
+  void append(int64_t u, int64_t v, int64_t edge) {
+    near_[u].push_back({v, edge});
+    near_[v].push_back({u, edge});
+  }
+
+  // Where v is, or would be, among the neighbours of u.
+  std::vector<Neighbour>::iterator place(int64_t u, int64_t v) {
+    return std::lower_bound(near_[u].begin(), near_[u].end(), v,
+                            [](const Neighbour& a, int64_t node) { return a.node < node; });
+  }
+
+  std::vector<std::vector<Neighbour>> near_;
+  int64_t num_edges_ = 0;
+};
+
+}  // namespace gnnlib
