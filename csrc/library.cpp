@@ -90,6 +90,9 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
   m.def("cycle_counts(Tensor rowptr, Tensor col, Tensor source, Tensor target) -> Tensor");
   m.def("triangle_counts(Tensor rowptr, Tensor col, Tensor source, Tensor target) -> Tensor");
   m.def(
+      "fosr(Tensor rowptr, Tensor col, Tensor ptr, Tensor start, SymInt num_edges, SymInt "
+      "power_iters) -> Tensor");
+  m.def(
       "sdrf(Tensor rowptr, Tensor col, Tensor ptr, SymInt max_steps, float tau, float "
       "removal_bound, bool remove_edges, SymInt seed) -> Tensor");
   m.def(

@@ -117,7 +117,9 @@ def check_target(found: Graphs, path: Path) -> None:
         own = {path / PROCESSED, path / PROCESSED.parent, path / "graphs.png"}
         if not path.is_dir() or (others := sorted(set(path.rglob("*")) - own)):
             what = f"holds {others[0].relative_to(path)}" if path.is_dir() else "is a file"
-            raise FileExistsError(f"{path} {what}, which is not of this command: give another --out")
+            raise FileExistsError(
+                f"{path} {what}, which is not of this command: give another --out"
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
@@ -205,7 +207,9 @@ def _read_edges(path: Path) -> Data:
 
 def _edge_list(data: Data, delimiter: str) -> bytes:
     buffer = io.BytesIO()
-    edges = data.edge_index.as_tensor() if isinstance(data.edge_index, EdgeIndex) else data.edge_index
+    edges = (
+        data.edge_index.as_tensor() if isinstance(data.edge_index, EdgeIndex) else data.edge_index
+    )
     np.savetxt(
         buffer,
         edges.t().cpu().numpy(),

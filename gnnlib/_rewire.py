@@ -1,4 +1,4 @@
-"""What ``gnnlib rewire`` and ``gnnlib curvature`` do."""
+"""What ``gnnlib rewire`` and ``gnnlib curvature`` do with graphs in files."""
 
 import hashlib
 import shutil
@@ -65,9 +65,7 @@ def rewire(
     return report, written
 
 
-def _rewired(
-    method: Rewiring, graphs: Sequence[Any], parts: Path, progress: bool
-) -> list[Any]:
+def _rewired(method: Rewiring, graphs: Sequence[Any], parts: Path, progress: bool) -> list[Any]:
     """All graphs rewired, read where that was done before."""
     done: list[Any] = []
     chunks = [graphs[i : i + AT_ONCE] for i in range(0, len(graphs), AT_ONCE)]
@@ -81,7 +79,7 @@ def _rewired(
     return done
 
 
-def edge_curvature(
+def draw_curvature(
     kind: Kind, source: str, out: Path, root: Path | None, undirected: bool, progress: bool
 ) -> tuple[Tensor, list[Path]]:
     """Compute the curvature of all edges of a graph or a data set, and draw it.

@@ -1,7 +1,8 @@
-// Balanced Forman curvature of an edge of a graph that changes. Around an edge (u, v) lie the common
-// neighbours of its ends and, between a neighbour of u alone and one of v alone, the edges opposite
-// to it: those of 4-cycles without a diagonal at it. As (u, v) is opposite to these as well, they
-// are all the edges, but for those at u and v, whose curvature changes when (u, v) comes or goes.
+// Balanced Forman curvature of an edge of a graph that changes. Around an edge (u, v) lie the
+// common neighbours of its ends and, between a neighbour of u alone and one of v alone, the edges
+// opposite to it: those of 4-cycles without a diagonal at it. As (u, v) is opposite to these as
+// well, they are all the edges, but for those at u and v, whose curvature changes when (u, v) comes
+// or goes.
 #pragma once
 
 #include <cmath>
@@ -37,25 +38,27 @@ class Surroundings {
   explicit Surroundings(const DynamicGraph& graph)
       : graph_(graph), side_(graph.num_nodes()), boxes_(graph.num_nodes()) {}
 
-  // Looks at the pair (u, v), be it an edge or not, as the graph is now.
+  // Looks at the pair (u, v), be it an edge or not, as the graph is now. The neighbours of u are
+  // not marked again while u and the graph stay the same: all edges of a hub cost no more than
+  // theirs.
   void look_at(int64_t u, int64_t v) {
-    for (const int64_t node : marked_) side_[node] = boxes_[node] = 0;
-    marked_.clear();
+    forget_boxes();
+    if (u != u_ || seen_ != graph_.num_changes()) mark(near_u_, Side::U, u);
+    mark(near_v_, Side::V, v);
     u_ = u;
     v_ = v;
-    mark(u, Side::U);
-    mark(v, Side::V);
-    side_[u] = side_[v] = 0;
+    seen_ = graph_.num_changes();
   }
 
-  Side side(int64_t node) const { return static_cast<Side>(side_[node]); }
+  Side side(int64_t node) const {
+    return node == u_ || node == v_ ? Side::None : static_cast<Side>(side_[node]);
+  }
 
   // Calls f(x, y, edge) for every edge opposite to (u, v), x and y on different sides.
   template <typename F>
   void each_opposite(const F& f) const {
-    const bool from_u = graph_.degree(u_) <= graph_.degree(v_);
-    const Side near = from_u ? Side::U : Side::V, far = from_u ? Side::V : Side::U;
-    for (const Neighbour& x : graph_.near(from_u ? u_ : v_)) {
+    const Side near = smaller_is_u() ? Side::U : Side::V, far = smaller_is_u() ? Side::V : Side::U;
+    for (const Neighbour& x : graph_.near(smaller())) {
       if (side(x.node) != near) continue;
       for (const Neighbour& y : graph_.near(x.node)) {
         if (side(y.node) == far) f(x.node, y.node, y.edge);
@@ -63,34 +66,48 @@ class Surroundings {
     }
   }
 
-  // What lies around the edge (u, v); once after each look.
+  // What lies around the edge (u, v).
   Faces count() {
-    each_opposite([&](int64_t x, int64_t y, int64_t) { ++boxes_[x], ++boxes_[y]; });
     Faces faces{graph_.degree(u_), graph_.degree(v_), 0, 0, 0};
-    for (const int64_t node : marked_) {
-      faces.boxes += boxes_[node] > 0;
-      faces.busiest = std::max(faces.busiest, boxes_[node]);
-      faces.triangles += side(node) == Side::Both;
-    }
+    for (const Neighbour& x : graph_.near(smaller())) faces.triangles += side(x.node) == Side::Both;
+    forget_boxes();
+    each_opposite([&](int64_t x, int64_t y, int64_t) {
+      for (const int64_t node : {x, y}) {
+        if (boxes_[node]++ == 0) on_boxes_.push_back(node);
+        faces.busiest = std::max(faces.busiest, boxes_[node]);
+      }
+    });
+    faces.boxes = static_cast<int64_t>(on_boxes_.size());
     return faces;
   }
 
-  // How many opposite edges end at a node, after count().
+  // How many opposite edges end at a node, as count() has found.
   int64_t boxes(int64_t node) const { return boxes_[node]; }
 
  private:
-  void mark(int64_t end, Side side) {
+  bool smaller_is_u() const { return graph_.degree(u_) <= graph_.degree(v_); }
+  int64_t smaller() const { return smaller_is_u() ? u_ : v_; }
+
+  void mark(std::vector<int64_t>& marked, Side side, int64_t end) {
+    const auto bit = static_cast<uint8_t>(side);
+    for (const int64_t node : marked) side_[node] &= ~bit;
+    marked.clear();
     for (const Neighbour& near : graph_.near(end)) {
-      if (side_[near.node] == 0) marked_.push_back(near.node);
-      side_[near.node] |= static_cast<uint8_t>(side);
+      side_[near.node] |= bit;
+      marked.push_back(near.node);
     }
   }
 
+  void forget_boxes() {
+    for (const int64_t node : on_boxes_) boxes_[node] = 0;
+    on_boxes_.clear();
+  }
+
   const DynamicGraph& graph_;
-  int64_t u_ = 0, v_ = 0;
+  int64_t u_ = -1, v_ = -1, seen_ = 0;
   std::vector<uint8_t> side_;
   std::vector<int64_t> boxes_;
-  std::vector<int64_t> marked_;  // nodes next to u or v, each once
+  std::vector<int64_t> near_u_, near_v_, on_boxes_;  // nodes whose marks are set
 };
 
 }  // namespace gnnlib

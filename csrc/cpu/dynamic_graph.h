@@ -1,5 +1,5 @@
-// An undirected graph whose edges come and go: of every node, its neighbours in ascending order, and
-// the number of the edge to each.
+// An undirected graph whose edges come and go: of every node, its neighbours in ascending order,
+// and the number of the edge to each.
 #pragma once
 
 #include <algorithm>
@@ -28,6 +28,7 @@ class DynamicGraph {
 
   int64_t num_nodes() const { return static_cast<int64_t>(near_.size()); }
   int64_t num_edges() const { return num_edges_; }
+  int64_t num_changes() const { return num_changes_; }
   const std::vector<Neighbour>& near(int64_t node) const { return near_[node]; }
   int64_t degree(int64_t node) const { return static_cast<int64_t>(near_[node].size()); }
 
@@ -36,12 +37,14 @@ class DynamicGraph {
     near_[u].insert(place(u, v), {v, edge});
     near_[v].insert(place(v, u), {u, edge});
     ++num_edges_;
+    ++num_changes_;
   }
 
   void erase(int64_t u, int64_t v) {
     near_[u].erase(place(u, v));
     near_[v].erase(place(v, u));
     --num_edges_;
+    ++num_changes_;
   }
 
   // Calls f(u, v, edge) for every edge, u < v, in lexicographic order.
@@ -67,7 +70,7 @@ class DynamicGraph {
   }
 
   std::vector<std::vector<Neighbour>> near_;
-  int64_t num_edges_ = 0;
+  int64_t num_edges_ = 0, num_changes_ = 0;
 };
 
 }  // namespace gnnlib

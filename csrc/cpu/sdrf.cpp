@@ -174,7 +174,7 @@ class Candidates {
   const Surroundings& around_;
   int64_t u_, v_;
   Faces now_;
-  std::vector<int64_t> with_boxes_;  // how many neighbours have so many 4-cycles
+  std::vector<int64_t> with_boxes_;                    // how many neighbours have so many 4-cycles
   std::array<std::array<int64_t, 2>, 3> square_gain_;  // by new boxes, and whether one is busier
 };
 
@@ -209,14 +209,12 @@ class Rewired {
       Surroundings around(graph_);
       for (int64_t k; (k = next.fetch_add(1, std::memory_order_relaxed)) < n;) {
         const int64_t end = std::min((k + 1) * kAtOnce, graph_.num_edges());
-        for (int64_t e = k * kAtOnce; e < end; ++e) edges_[e].curvature = curvature(around, e);
+        for (int64_t e = k * kAtOnce; e < end; ++e) {
+          around.look_at(edges_[e].u, edges_[e].v);
+          edges_[e].curvature = around.count().curvature();
+        }
       }
     });
-  }
-
-  int64_t curvature(Surroundings& around, int64_t edge) const {
-    around.look_at(edges_[edge].u, edges_[edge].v);
-    return around.count().curvature();
   }
 
   bool add(Draw draw) {
@@ -261,26 +259,29 @@ class Rewired {
 
   // The edge (u, v) came or went.
   void curve_around(int64_t u, int64_t v) {
-    changed_.clear();
+    opposite_.clear();
     around_.look_at(u, v);
-    around_.each_opposite([&](int64_t, int64_t, int64_t edge) { changed_.push_back(edge); });
+    around_.each_opposite([&](int64_t x, int64_t y, int64_t e) { opposite_.push_back({x, y, e}); });
+    for (const auto& [x, y, edge] : opposite_) curve(x, y, edge);
     for (const int64_t end : {u, v}) {
-      for (const Neighbour& near : graph_.near(end)) changed_.push_back(near.edge);
+      for (const Neighbour& near : graph_.near(end)) curve(end, near.node, near.edge);
     }
-    for (const int64_t edge : changed_) {
-      const int64_t value = curvature(around_, edge);
-      if (value == edges_[edge].curvature) continue;
-      edges_[edge].curvature = value;
-      lowest_.enter(edge);
-      highest_.enter(edge);
-    }
+  }
+
+  void curve(int64_t u, int64_t v, int64_t edge) {
+    around_.look_at(u, v);
+    const int64_t curvature = around_.count().curvature();
+    if (curvature == edges_[edge].curvature) return;
+    edges_[edge].curvature = curvature;
+    lowest_.enter(edge);
+    highest_.enter(edge);
   }
 
   DynamicGraph graph_;
   Surroundings around_;
   std::vector<Edge> edges_;    // by number
   std::vector<int64_t> free_;  // numbers that no edge has any more
-  std::vector<int64_t> changed_;
+  std::vector<std::array<int64_t, 3>> opposite_;
   Tournament<Lowest> lowest_;
   Tournament<Highest> highest_;
 };

@@ -5,7 +5,7 @@ import functools
 from typing import Any, get_args, get_origin, get_type_hints
 
 import torch_geometric.nn as pyg
-from torch import Tensor, nn
+from torch import nn
 
 from gnnlib.layers._roots import ROOTS, drop_root
 from gnnlib.lowering import Features, class_of

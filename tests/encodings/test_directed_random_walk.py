@@ -250,7 +250,7 @@ def test_bad_input() -> None:
         ({"form": "graph"}, "`form` must be 'node', 'edge' or 'pair', got 'graph'"),
         ({"restart": 0.0}, r"`restart` must be in \(0, 1\), or None, got 0.0"),
         ({"restart": 1.0}, r"`restart` must be in \(0, 1\), or None, got 1.0"),
-        ({"dense_limit": -1}, "`dense_limit` must not be negative, got -1"),
+        ({"dense_limit": -1}, "`dense_limit` must be a whole number of at least 0"),
         ({"attr_name": "batch_pe"}, "`attr_name` must be a name without"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -17,8 +17,8 @@ from torch_geometric.nn import (
     GATConv,
     GATv2Conv,
     GCNConv,
-    GeneralConv,
     GENConv,
+    GeneralConv,
     GINConv,
     GINEConv,
     GraphConv,
@@ -565,7 +565,7 @@ def test_a_history_too_shallow_drops_no_hop_unsaid():
     edge_index, (x, *past) = draw(10, 30, 5)
     layer = DelayedConv(GCNConv(WIDTH, WIDTH), 3)
     for shallow in (History(depth=1), History(depth=1).push(past[0])):
-        with pytest.raises(ValueError, match="`history` must keep 2 states.*got one of depth 1"):
+        with pytest.raises(ValueError, match=r"`history` must keep 2 states.*got one of depth 1"):
             layer(x, edge_index, history=shallow)
         with pytest.raises(ValueError, match="`history` must keep 2 states"):
             CooperativeConv(layer, ActionNet(WIDTH))(

@@ -45,9 +45,7 @@ def test_walks_go_by_weight(graph: nx.Graph, seed: int, alpha: float, whole: boo
     weight = (weight * 5).ceil() if whole else weight
     for (u, v), w in zip(graph.edges, weight.tolist(), strict=True):
         graph[u][v]["weight"] = w
-    found = ollivier_ricci(
-        edges_of(graph), len(graph), alpha=alpha, edge_weight=weight.repeat(2)
-    )
+    found = ollivier_ricci(edges_of(graph), len(graph), alpha=alpha, edge_weight=weight.repeat(2))
     close(found, curvature(graph, alpha))
 
 
@@ -174,9 +172,7 @@ def test_kernel_and_reference_agree(name: str) -> None:
     weight = torch.rand(graph.num_edges, dtype=torch.float64).add(0.1)[graph.edge]
     for mass, alpha in ((None, 0.0), (weight, 0.25)):
         args = (graph.rowptr, graph.col, mass, *graph.ends.contiguous(), alpha)
-        torch.testing.assert_close(
-            module._op(*args), module._reference(*args), rtol=0, atol=1e-9
-        )
+        torch.testing.assert_close(module._op(*args), module._reference(*args), rtol=0, atol=1e-9)
 
 
 def test_opcheck() -> None:

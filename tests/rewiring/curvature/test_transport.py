@@ -116,7 +116,9 @@ def test_the_farthest_is_the_largest_work_of_the_plan() -> None:
                 continue
             work = (plan.amount * plan.distance)[rows]
             best = work > work.max() - 1e-9
-            ends = zip(plan.source[rows][best].tolist(), plan.target[rows][best].tolist(), strict=True)
+            ends = zip(
+                plan.source[rows][best].tolist(), plan.target[rows][best].tolist(), strict=True
+            )
             assert tuple(pairs[:, edge].tolist()) == min(ends), name
 
 
