@@ -25,7 +25,7 @@ def load(monkeypatch):
 MODULES = (
     "kernels.gather_reduce", "kernels.segments", "kernels.neighbours", "kernels.contextual",
     "kernels.k_hop", "kernels.scaling", "layers.cognn", "layers.accelerate", "layers.delayed",
-    "layers.directed",
+    "layers.directed", "rewiring.forman",
 )  # fmt: skip
 
 
