@@ -117,9 +117,7 @@ def check_target(found: Graphs, path: Path) -> None:
         own = {path / PROCESSED, path / PROCESSED.parent, path / "graphs.png"}
         if not path.is_dir() or (others := sorted(set(path.rglob("*")) - own)):
             what = f"holds {others[0].relative_to(path)}" if path.is_dir() else "is a file"
-            raise FileExistsError(
-                f"{path} {what}, which is not of this command: give another --out"
-            )
+            raise FileExistsError(f"{path} {what}, not of this command's: give another --out")
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
@@ -186,14 +184,18 @@ def _read_edges(path: Path) -> Data:
     lines = [line for line in text.splitlines() if line.strip() and line.strip()[0] not in "#%"]
     comma = "," if lines and "," in lines[0] else None
     try:
-        rows = np.loadtxt(lines, dtype=np.int64, delimiter=comma, ndmin=2) if lines else []
+        rows = (
+            np.loadtxt(lines, dtype=np.int64, delimiter=comma, ndmin=2)
+            if lines
+            else np.empty((0, 2))
+        )
     except ValueError as error:
         raise ValueError(
             f"{path} must have two node ids a line, integers from 0 on ({error}); comments start "
             "with # or %"
         ) from error
-    edges = torch.as_tensor(np.asarray(rows, dtype=np.int64).reshape(len(lines), -1))
-    if lines and edges.size(1) != 2:
+    edges = torch.as_tensor(rows.astype(np.int64))
+    if edges.size(1) != 2:
         raise ValueError(f"{path} must have two columns, got {edges.size(1)}")
     if edges.numel() and edges.min() < 0:
         raise ValueError(f"{path} must hold node ids from 0 on, got {int(edges.min())}")
@@ -202,17 +204,15 @@ def _read_edges(path: Path) -> Data:
     num_nodes = int(noted[1]) if noted else least
     if num_nodes < least:
         raise ValueError(f"{path} says num_nodes: {num_nodes}, but has a node {least - 1}")
-    return Data(edge_index=edges.reshape(-1, 2).t().contiguous(), num_nodes=num_nodes)
+    return Data(edge_index=edges.t().contiguous(), num_nodes=num_nodes)
 
 
 def _edge_list(data: Data, delimiter: str) -> bytes:
     buffer = io.BytesIO()
-    edges = (
-        data.edge_index.as_tensor() if isinstance(data.edge_index, EdgeIndex) else data.edge_index
-    )
+    edges = torch.stack([*data.edge_index], 1)
     np.savetxt(
         buffer,
-        edges.t().cpu().numpy(),
+        edges.cpu().numpy(),
         fmt="%d",
         delimiter=delimiter,
         header=f"num_nodes: {data.num_nodes}",

@@ -24,7 +24,7 @@ from gnnlib.plotting import plot_curvature, plot_histogram, plot_rewiring
 from gnnlib.rewiring import Rewiring, RewiringReport, compare, curvature
 from gnnlib.rewiring.curvature._faces import tracked
 
-Kind = Literal["balanced_forman", "augmented_forman"]
+Kind = Literal["balanced_forman", "augmented_forman", "forman", "ollivier_ricci", "jost_liu"]
 
 # Graphs that are rewired in one native call, and kept in one file until all are done.
 AT_ONCE = 64
@@ -70,7 +70,7 @@ def _rewired(method: Rewiring, graphs: Sequence[Any], parts: Path, progress: boo
     done: list[Any] = []
     chunks = [graphs[i : i + AT_ONCE] for i in range(0, len(graphs), AT_ONCE)]
     for chunk in tracked(chunks, progress, type(method).__name__):
-        # The file is named after all that it depends on, so that no other call takes it for its own.
+        # The name says all that it depends on, so that no other call takes it for its own.
         key = hashlib.sha256(f"{method!r} {digest(chunk)}".encode()).hexdigest()
         path = parts / f"{key}.pt"
         if not path.exists():

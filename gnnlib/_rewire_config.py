@@ -14,8 +14,8 @@ from gnnlib._rewire import Kind
 from gnnlib.rewiring import Rewiring
 
 DATA = (
-    "A file .pt (of a Data, of a list of Data, or a PyG data set's processed/data.pt), an edge list "
-    ".txt, .csv or .tsv, a folder of a PyG data set, or the name of a data set as `KarateClub`."
+    "A file .pt (of a Data, of a list of Data, or a PyG data set's processed/data.pt), an edge "
+    "list .txt, .csv or .tsv, a folder of a PyG data set, or the name of one as `KarateClub`."
 )
 ROOT = "Folder of the files of named data sets (default: the environment variable GNNLIB_DATA)."
 FILL = "What attributes of edges are for new ones; `edge_weight` is 1 without it, others need it."
@@ -67,12 +67,12 @@ def rewire_configs() -> Any:
 def _config_of(method: type[Rewiring]) -> Any:
     own, shared = _parameters(method), _parameters(Rewiring)
     told = _told(method) | _told(Rewiring) | {"undirected": UNDIRECTED, "fill": FILL}
-    types = get_type_hints(Rewiring.__init__) | get_type_hints(method.__init__)
+    types: Any = get_type_hints(Rewiring.__init__) | get_type_hints(method.__init__)
     # Of what can be typed: a flag, and one value for all attributes.
     types |= {"undirected": bool, "fill": float | None}
     fields: list[Any] = []
     for name, parameter in (own | shared).items():
-        typed = Annotated[types[name], tyro.conf.arg(help=told.get(name, ""))]
+        typed: Any = Annotated[types[name], tyro.conf.arg(help=told.get(name, ""))]
         default = False if name == "undirected" else parameter.default
         required = default is inspect.Parameter.empty
         fields.append((name, typed) if required else (name, typed, field(default=default)))

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import numpy as np
 from torch import Tensor
@@ -27,15 +27,16 @@ except ModuleNotFoundError as error:
         f"the gnnlib command needs {error.name}, which is not installed: pip install gnnlib[train]"
     ) from error
 
-Command = (
-    Annotated[TrainConfig, tyro.conf.subcommand("train", description="Train one model.")]
-    | Annotated[DemoConfig, tyro.conf.subcommand("demo")]
-    | Annotated[
+# Of types that are known at run time, as those of the rewirings.
+Command: Any = Union[  # noqa: UP007
+    Annotated[TrainConfig, tyro.conf.subcommand("train", description="Train one model.")],
+    Annotated[DemoConfig, tyro.conf.subcommand("demo")],
+    Annotated[
         rewire_configs(),
         tyro.conf.subcommand("rewire", description="Rewire a graph or a data set."),
-    ]
-    | Annotated[CurvatureConfig, tyro.conf.subcommand("curvature")]
-)
+    ],
+    Annotated[CurvatureConfig, tyro.conf.subcommand("curvature")],
+]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

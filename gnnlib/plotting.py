@@ -1,4 +1,4 @@
-"""Pictures: of a training run, of what every node does in every layer, of curved and rewired graphs."""
+"""Pictures of a training run, of what nodes do in every layer, and of curved and rewired graphs."""
 
 import io
 import math
@@ -267,7 +267,8 @@ def _dot(graph: Any) -> float:
 
 def _dots(axes: Axes, graph: Any, layout: Any) -> None:
     places = np.array([layout[node] for node in graph]).reshape(-1, 2)
-    axes.scatter(*places.T, s=_dot(graph), c=INK, edgecolors="white", linewidths=0.8, zorder=3)
+    x, y = places.T
+    axes.scatter(x, y, s=_dot(graph), c=INK, edgecolors="white", linewidths=0.8, zorder=3)
 
 
 def _tidy(axes: Axes) -> None:

@@ -254,7 +254,8 @@ def _edge_attributes(data: Any) -> list[str]:
         if isinstance(value, Tensor)
         and "index" not in key
         and key not in ("edge_type", "ptr")
-        and data.is_edge_attr(key)
+        # PyG takes what has one row a node and one an edge for the nodes', unless its name says so.
+        and (key == "parent_id" or data.is_edge_attr(key))
     ]
 
 

@@ -1,4 +1,4 @@
-"""The laws that ops, layers, aggregations and rewirings obey, as assertions for anyone's own code."""
+"""The laws of ops, layers, aggregations and rewirings, as assertions for anyone's own code."""
 
 from ._aggregation import assert_aggregation as assert_aggregation
 from ._layer import assert_layer as assert_layer
