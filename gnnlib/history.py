@@ -60,12 +60,12 @@ class History:
 
     def check(self, x: Tensor) -> None:
         """Raise a ValueError if ``x [N, F]`` is not of the graph of these states."""
-        if self.states and self.states[0].size(0) != x.size(0):
-            raise ValueError(
-                f"`history` must be of the same graph: it holds states of "
-                f"{self.states[0].size(0)} nodes, got `x` of {x.size(0)} (begin every forward pass "
-                "with a new History)"
-            )
+        for state in self.states:
+            if state.size(0) != x.size(0):
+                raise ValueError(
+                    f"`history` must be of the same graph: it holds states of {state.size(0)} "
+                    f"nodes, got `x` of {x.size(0)} (begin every forward pass with a new History)"
+                )
 
 
 register_pytree_node(

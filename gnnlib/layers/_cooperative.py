@@ -10,7 +10,8 @@ from torch_geometric.nn.conv import MessagePassing
 
 from gnnlib.edges import Edges
 from gnnlib.layers._actions import Actions, ActionSpace, EvalMode, decide, record
-from gnnlib.lowering import message_edges, run
+from gnnlib.layers._neighbours import features_for
+from gnnlib.lowering import Features, message_edges, run, sides
 
 
 class Temperature(nn.Module):
@@ -97,6 +98,8 @@ class CooperativeConv(nn.Module):
         >>> conv(x, edge_index).shape
         torch.Size([3, 16])
     """
+
+    wraps = ("conv",)
 
     def __init__(
         self,
@@ -190,13 +193,18 @@ class CooperativeConv(nn.Module):
         return self.forward_edges(x, message_edges(self, edges), generator)
 
     def forward_edges(
-        self, x: Tensor, edges: Edges, generator: torch.Generator | None = None
+        self, x: Features, edges: Edges, generator: torch.Generator | None = None
     ) -> Tensor:
-        """As :meth:`forward`, on edges in the direction of the messages."""
-        actions = self.act(x, edges, generator)
+        """As :meth:`forward`, on edges in the direction of the messages.
+
+        In a delayed layer ``x`` is a pair, and nodes act as they are now.
+        """
+        _, now = sides(x)
+        assert now is not None
+        actions = self.act(now, edges, generator)
         record(actions)
-        gates = {"broadcast": actions.broadcast.to(x.dtype), "listen": actions.listen.to(x.dtype)}
-        return run(self.conv, x, edges.masked(**gates), generator)
+        gates = (gate.to(now.dtype) for gate in (actions.broadcast, actions.listen))
+        return run(self.conv, features_for(self.conv, x), edges.masked(*gates), generator)
 
     def act(self, x: Tensor, edges: Edges, generator: torch.Generator | None = None) -> Actions:
         """Let every node decide whether to listen and whether to broadcast."""

@@ -16,8 +16,15 @@ Scales = tuple[Tensor | None, ...]
 
 # Those that normalise by the degrees of an undirected graph, unless told not to.
 _NORMALISE = (pyg.GCNConv, pyg.TAGConv, pyg.APPNP)
-# Those that sum messages which they have already weighed.
-_ATTEND = (pyg.GATConv, pyg.GATv2Conv, pyg.TransformerConv)
+# Those whose sum, if it is one, is over neighbours as they are.
+_SUM = (
+    *_NORMALISE,
+    pyg.SAGEConv,
+    pyg.GraphConv,
+    pyg.GINConv,
+    pyg.GINEConv,
+    pyg.NNConv,
+)
 
 
 def take_norm(conv: Any) -> None:
@@ -48,11 +55,14 @@ def norm_of(conv: Any, norm: Any) -> Norm | None:
     kind = class_of(conv)
     if norm == "auto":
         return "dir" if kind in _NORMALISE and conv.normalize else None
-    sums = type(getattr(conv, "aggr_module", None)) is pyg.SumAggregation and kind not in _ATTEND
+    sums = kind in _SUM and type(conv.aggr_module) is pyg.SumAggregation
     if norm is not None and not sums:
+        got = f"{kind.__name__} with aggr={conv.aggr!r}" if kind in _SUM else kind.__name__
         raise ValueError(
-            f"`norm`={norm} needs a conv that sums its neighbours, and {kind.__name__} averages, "
-            "compares or weighs them itself (leave `norm` out)"
+            f"`norm`={norm} needs a conv that sums its neighbours as they are, one of "
+            f"{', '.join(known.__name__ for known in _SUM)} with aggr='sum'; got {got}, which may "
+            "average, compare, weigh or normalise them itself (leave `norm` out to keep it as it "
+            "is, or pass normalised weights as `edge_weight`)"
         )
     asked: Norm | None = norm
     return asked

@@ -11,7 +11,7 @@ from torch_geometric.nn.conv import MessagePassing
 from gnnlib.edges import Edges
 from gnnlib.history import History
 from gnnlib.layers._hops import hear
-from gnnlib.layers._neighbours import neighbours_only
+from gnnlib.layers._neighbours import check_far, neighbours_only
 from gnnlib.lowering import message_edges, run
 from gnnlib.ops import KHop, k_hop
 
@@ -32,8 +32,15 @@ class DelayedConv(nn.Module):
 
     :math:`d` is the length of a shortest path along the edges. The first hop are the edges
     themselves, with their weights and features, self loops and repetitions; pairs further apart
-    have neither. The term that SAGE, GraphConv, GIN, attention and gated convs have for the node
-    itself comes with the first hop only; self loops that a conv adds it adds to every hop.
+    have neither. The term that a conv has for the node itself comes once, with the first hop: it is
+    left out of the others for SAGE, GraphConv, GIN, attention, gated convs and TAG, also inside
+    ``DirectedConv`` and ``CooperativeConv``, whose nodes act as they are now. Attention, gates and
+    messages of two ends ask the node as it is, :math:`x_i^\ell`, and hear others as they were. Self
+    loops that a conv adds it adds to every hop, of the state that is heard.
+
+    A conv of any other class keeps its own term at every hop, and is called with a pair of
+    features, others as they were and the node as it is. One that takes no pairs is refused unless
+    all are heard as they are (``hops <= delay``); one made for edge features, beyond one hop.
 
     Convs that are a weighted sum (GCN; SAGE and GraphConv with ``aggr`` a sum or a mean) project
     every state and take further hops and delays in one :func:`~gnnlib.ops.gather_reduce` over a
@@ -45,8 +52,9 @@ class DelayedConv(nn.Module):
     itself, and the paper does not (``add_self_loops=False``).
 
     Args:
-        conv: the layer of the first hop, a PyG conv or a gnnlib layer. The others have copies of
-            it.
+        conv: the layer of the first hop, a PyG conv or a gnnlib layer, which is used itself. The
+            other hops have copies of it with weights drawn anew, and of what it shares with other
+            layers, such as an action network.
         hops: the number of hops :math:`K`, at least 1.
         delay: :math:`\nu`, a whole number of at least 1, or ``math.inf``.
         share_weights: whether all hops share ``conv``.
@@ -55,7 +63,8 @@ class DelayedConv(nn.Module):
 
     Raises:
         TypeError: ``conv`` passes no messages.
-        ValueError: ``hops`` or ``delay`` is below 1, or ``conv`` caches its graph.
+        ValueError: ``hops`` or ``delay`` is no whole number of at least 1; or ``conv`` caches its
+            graph, is delayed already, is made for edge features, or takes no pair and hears late.
 
     Example:
         >>> from torch_geometric.nn import GCNConv
@@ -90,16 +99,23 @@ class DelayedConv(nn.Module):
                 "`conv` must not cache its graph, as every hop has its own; got "
                 f"{type(conv).__name__} with cached=True"
             )
-        if not isinstance(hops, int) or hops < 1:
-            raise ValueError(f"`hops` must be a whole number of at least 1, got {hops}")
-        if not delay >= 1 or (delay != math.inf and delay != int(delay)):
+        if any(isinstance(module, DelayedConv) for module in conv.modules()):
             raise ValueError(
-                f"`delay` must be a whole number of at least 1, or math.inf, got {delay}: with "
+                "`conv` must not be delayed already, as its hops would be hops between nodes some "
+                "hops apart; got one with a DelayedConv inside (give that one more hops)"
+            )
+        if not isinstance(hops, int) or isinstance(hops, bool) or hops < 1:
+            raise ValueError(f"`hops` must be a whole number of at least 1, got {hops!r}")
+        if not _is_delay(delay):
+            raise ValueError(
+                f"`delay` must be a whole number of at least 1, or math.inf, got {delay!r}: with "
                 "less a node would hear states that are not made yet"
             )
         self.hops = hops
         self.delay = delay
         self.share_weights = share_weights
+        if hops > 1:
+            check_far(conv, late=self.memory > 0)
         copies = 0 if share_weights else hops - 1
         self.convs = nn.ModuleList([conv, *(neighbours_only(conv) for _ in range(copies))])
         self.hop_logits = nn.Parameter(torch.zeros(hops)) if learn_hop_weights else None
@@ -155,7 +171,8 @@ class DelayedConv(nn.Module):
             edge_index: the graph, anything :meth:`gnnlib.Edges.of` takes.
             edge_weight: ``[E]``, for convs that take it; of the first hop.
             edge_attr: ``[E, D]``, for convs that take it; of the first hop.
-            history: the inputs of the layers before; without one, this layer is the first.
+            history: the inputs of the layers before, of a depth of at least ``memory``; without
+                one, this layer is the first.
             k_hop: the pairs up to at least ``hops`` hops, from :func:`gnnlib.ops.k_hop` or
                 :class:`~gnnlib.encodings.AddKHop`; by default they are found, once a graph. With
                 other pairs in it, as relations of a rewired graph, this is a relational layer.
@@ -165,14 +182,20 @@ class DelayedConv(nn.Module):
             ``[N, out_channels]``.
 
         Raises:
-            ValueError: ``x`` is a pair or no matrix, the history or the pairs are of another graph,
-                or a state has another width than ``x``.
+            TypeError: ``x`` is no tensor, ``history`` no History or ``k_hop`` no KHop.
+            ValueError: ``x`` is a pair or no matrix, the history or the pairs are of another graph
+                or do not reach as far as ``hops``, or a state has another width than ``x``.
         """
         if isinstance(x, (tuple, list)):
             raise ValueError(
                 "DelayedConv has no bipartite form, as a path of two hops needs nodes that both "
                 "hear and are heard; got `x` as a pair"
             )
+        _check_type("x", x, Tensor)
+        if history is not None:
+            _check_type("history", history, History)
+        if k_hop is not None:
+            _check_type("k_hop", k_hop, KHop)
         if x.dim() != 2:
             raise ValueError(f"`x` must be [N, in_channels], got {list(x.shape)}")
         edges = Edges.of(edge_index, edge_weight, edge_attr, size=x.size(0))
@@ -184,7 +207,7 @@ class DelayedConv(nn.Module):
         self, x: Tensor, edges: Edges, generator: torch.Generator | None = None
     ) -> Tensor:
         """As :meth:`forward`, on edges in the direction of the messages."""
-        states = self._states(x, edges.history or History())
+        states = self._states(x, History() if edges.history is None else edges.history)
         scales = None if self.hop_logits is None else self.hop_logits.softmax(0) * self.hops
         out = run(self.convs[0], x, edges.hop(1), generator)
         if scales is not None:
@@ -200,6 +223,12 @@ class DelayedConv(nn.Module):
 
     def _states(self, x: Tensor, history: History) -> list[Tensor]:
         """The states in which the hops are heard, up to the last that there is."""
+        if history.depth is not None and history.depth < self.memory:
+            raise ValueError(
+                f"`history` must keep {self.memory} states, as the farthest hop is heard as it was "
+                f"so many layers ago, got one of depth {history.depth} (make it with the largest "
+                "`memory` of the layers)"
+            )
         history.check(x)
         states = []
         for hop in range(1, self.hops + 1):
@@ -210,7 +239,7 @@ class DelayedConv(nn.Module):
             if state.shape != x.shape:
                 raise ValueError(
                     f"`history` must hold states as wide as `x`, {x.size(1)}, as one table serves "
-                    f"all hops, got {state.size(1)} for hop {hop} (project the input to the "
+                    f"all hops, got {list(state.shape)} for hop {hop} (project the input to the "
                     "network's width first)"
                 )
             states.append(state)
@@ -235,6 +264,17 @@ class DelayedConv(nn.Module):
         options += ["share_weights=True"] if self.share_weights else []
         options += ["learn_hop_weights=True"] if self.hop_logits is not None else []
         return f"{type(self).__name__}({', '.join(options)})"
+
+
+def _is_delay(delay: Any) -> bool:
+    if not isinstance(delay, (int, float)) or isinstance(delay, bool) or not delay >= 1:
+        return False
+    return delay == math.inf or delay == int(delay)
+
+
+def _check_type(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"`{name}` must be a {kind.__name__}, got a {type(value).__name__}")
 
 
 def _reset(conv: nn.Module) -> None:

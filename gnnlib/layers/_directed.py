@@ -13,8 +13,9 @@ from gnnlib.edges import Edges
 from gnnlib.layers._affine import affine_of, combine
 from gnnlib.layers._alpha import Alpha
 from gnnlib.layers._degree_norm import Norm, Scales, norm_of, normalised, take_norm
-from gnnlib.layers._roots import heard_by, take_root
-from gnnlib.lowering import class_of, is_plain, message_edges, run, scales
+from gnnlib.layers._neighbours import features_for
+from gnnlib.layers._roots import ROOTS, drop_root, take_root
+from gnnlib.lowering import Features, class_of, is_plain, message_edges, run, scales, sides
 
 
 class DirectedConv(nn.Module):
@@ -60,14 +61,18 @@ class DirectedConv(nn.Module):
             :class:`Alpha`; pass the same one to several layers to share it, as the paper does.
         learn_alpha: learn it, beginning at ``alpha``.
         root_weight: keep the conv's own map of a node's own features (SAGE, GraphConv, the
-            residual of GAT and GATv2, Transformer, ResGatedGraphConv, NNConv); without, it is
-            dropped. A conv of any other class is used as it is: what it says of a node itself, as
-            GIN does inside its network, stays in both copies.
-        norm: ``"dir"``, ``"row"``, ``"sym"``, or ``None`` for plain sums; ``"auto"`` is dir for
-            GCN, TAG and APPNP, unless their own normalisation is off, and none for all others.
+            residual of GAT and GATv2, Transformer, ResGatedGraphConv, NNConv, TAG's power 0);
+            without, it is dropped. A Transformer with ``beta``, which weighs the map against what
+            is heard, keeps one in either copy, or none. A conv of any other class is used as it is:
+            what it says of a node itself, as GIN does inside its network, stays in both copies.
+        norm: ``"dir"``, ``"row"``, ``"sym"``, or ``None`` for plain sums, for GCN, TAG, APPNP, GIN,
+            GINE, NNConv, and SAGE and GraphConv with ``aggr="sum"``; ``"auto"`` is dir for GCN, TAG
+            and APPNP, unless their own normalisation is off, and none for all others. Those of them
+            that normalise by themselves (SG, ARMA, Cheb, ClusterGCN, ...), and convs inside another
+            layer, keep their normalisation of undirected graphs, in each direction.
 
     Raises:
-        TypeError: ``conv`` passes no messages.
+        TypeError: ``conv`` passes no messages, or ``alpha`` is neither a number nor a module.
         ValueError: ``alpha`` is outside of [0, 1], ``norm`` unknown or not for this conv, or
             ``conv`` caches its graph.
 
@@ -78,6 +83,8 @@ class DirectedConv(nn.Module):
         >>> conv(x, edge_index).shape
         torch.Size([3, 16])
     """
+
+    wraps = ("conv_in", "conv_out")
 
     def __init__(
         self,
@@ -96,14 +103,15 @@ class DirectedConv(nn.Module):
         else:
             self.alpha = Alpha(alpha) if learn_alpha else float(alpha)
         conv = copy.deepcopy(conv)
-        root = take_root(conv)
+        if not root_weight:
+            drop_root(conv)
+        self.root = take_root(conv)
         known: Any = conv
         # SAGE's is of the whole sum.
         self.normalize: bool = class_of(conv) is pyg.SAGEConv and known.normalize
         if self.normalize:
             known.normalize = False
         take_norm(conv)
-        self.root = root if root_weight else None
         self.conv_in = None if self.alpha == 1 else conv
         self.conv_out = None if self.alpha == 0 else conv
         if self.conv_in is not None and self.conv_out is not None:
@@ -158,6 +166,7 @@ class DirectedConv(nn.Module):
             ``[N, out_channels]``.
 
         Raises:
+            TypeError: ``x`` is no tensor.
             ValueError: ``x`` is a pair or no matrix, or ``conv`` has no argument for a signal of
                 the edges.
         """
@@ -165,11 +174,14 @@ class DirectedConv(nn.Module):
         return self.forward_edges(x, message_edges(self, edges), generator)
 
     def forward_edges(
-        self, x: Tensor, edges: Edges, generator: torch.Generator | None = None
+        self, x: Features, edges: Edges, generator: torch.Generator | None = None
     ) -> Tensor:
-        """As :meth:`forward`, on edges in the direction of the messages."""
-        x = _nodes(x)
-        dtype = torch.promote_types(x.dtype, torch.float32)
+        """As :meth:`forward`, on edges in the direction of the messages.
+
+        In a delayed layer ``x`` is a pair: nodes as they are heard, and as they are now.
+        """
+        heard, now = sides(x if isinstance(x, tuple) else _nodes(x))
+        dtype = torch.promote_types(heard.dtype, torch.float32)
         alpha = self.alpha() if isinstance(self.alpha, nn.Module) else self.alpha
         forth = scales(edges, self.norm, dtype)
         ways: list[tuple[nn.Module, Edges, Scales, Any]] = []
@@ -179,7 +191,7 @@ class DirectedConv(nn.Module):
             against = edges.T
             back = scales(against, "row", dtype) if self.norm == "row" else forth[::-1]
             ways.append((self.conv_out, against, back, alpha))
-        out = self._at_once(x, ways, edges)
+        out = self._at_once(heard, ways, edges) if self.root is None or now is heard else None
         if out is None:
             out = self._one_by_one(x, ways, generator)
         return normalize(out, p=2.0, dim=-1) if self.normalize else out
@@ -195,20 +207,31 @@ class DirectedConv(nn.Module):
             parts.append((affine, way.masked(*scale), share))
         return combine(x, parts, edges, self.root)
 
-    def _one_by_one(self, x: Tensor, ways: list[Any], generator: torch.Generator | None) -> Tensor:
+    def _one_by_one(
+        self, x: Features, ways: list[Any], generator: torch.Generator | None
+    ) -> Tensor:
         heard = [
-            run(conv, heard_by(conv, x), normalised(conv, way, scale), generator)
+            run(conv, features_for(conv, x), normalised(conv, way, scale), generator)
             for conv, way, scale, _ in ways
         ]
         out = heard[0]
         if len(heard) == 2:
             share = torch.as_tensor(ways[1][-1], dtype=out.dtype, device=out.device)
             out = torch.lerp(heard[0], heard[1], share)
-        return out if self.root is None else out + self.root(x)
+        return out if self.root is None else out + self.root(sides(x)[1])
 
     def __repr__(self) -> str:
         alpha = f"{self.alpha:g}" if isinstance(self.alpha, float) else self.alpha
         return f"{type(self).__name__}({self._one}, alpha={alpha}, norm={self.norm!r})"
+
+
+def _take_root(conv: Any) -> nn.Module | None:
+    root: nn.Module | None = conv.root
+    conv.root = None
+    return root
+
+
+ROOTS[DirectedConv] = _take_root
 
 
 def _nodes(x: Any) -> Tensor:
@@ -217,10 +240,11 @@ def _nodes(x: Any) -> Tensor:
             "DirectedConv has no bipartite form, as every node both sends along its edges and "
             "hears along them; got `x` as a pair"
         )
+    if not isinstance(x, Tensor):
+        raise TypeError(f"`x` must be a tensor [N, in_channels], got {type(x).__name__}")
     if x.dim() != 2:
         raise ValueError(f"`x` must be [N, in_channels], got {list(x.shape)}")
-    nodes: Tensor = x
-    return nodes
+    return x
 
 
 def _check(conv: nn.Module, alpha: Any, learn_alpha: bool) -> None:
@@ -238,6 +262,10 @@ def _check(conv: nn.Module, alpha: Any, learn_alpha: bool) -> None:
     if isinstance(alpha, nn.Module):
         if learn_alpha:
             raise ValueError("`learn_alpha` makes an `Alpha`, but `alpha` is a module already")
+    elif not isinstance(alpha, (int, float)) or isinstance(alpha, bool):
+        raise TypeError(
+            f"`alpha` must be a number in [0, 1] or a module that returns one, got {alpha!r}"
+        )
     elif not 0 <= alpha <= 1:
         raise ValueError(
             f"`alpha` must be in [0, 1], got {alpha} (it is the share of the out-neighbours)"

@@ -47,7 +47,7 @@ def hear(
     if all(_reduces(conv) for conv in convs):
         return _reduced(convs, states, edges, scales)
     heard = [
-        run(conv, features_for(conv, state, x), edges.hop(hop), generator)
+        run(conv, features_for(conv, (state, x)), edges.hop(hop), generator)
         for hop, (conv, state) in enumerate(zip(convs, states, strict=True), start=2)
     ]
     return _sum(heard, scales)
@@ -157,7 +157,8 @@ def _reduced(
         listen=None if edges.listen is None else edges.listen.repeat_interleave(len(states)),
     )
     rows = table[0] if len(table) == 1 else torch.cat(table)
-    z = aggregate_as(convs[0].aggr_module, rows, heard).view(-1, len(states), rows.size(1))
+    z = aggregate_as(convs[0].aggr_module, rows, heard)
+    z = z.view(-1, len(states), z.size(1))
     maps = [conv.nn if class_of(conv) is pyg.GINConv else _lin(conv) for conv in convs]
     return _sum([transform(z[:, k]) for k, transform in enumerate(maps)], scales)
 

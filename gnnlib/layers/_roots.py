@@ -7,14 +7,18 @@ import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
 from gnnlib.layers._gated import GatedGCNConv
-from gnnlib.lowering import Features, class_of
+from gnnlib.lowering import class_of
 
 
 class TakenOut(nn.Module):
-    """Stands where a conv's class expects a part that was taken out; holds nothing."""
+    """Stands where a conv's class expects a map that was taken out: holds nothing, adds nothing."""
 
     def reset_parameters(self) -> None:
         """There is nothing to draw."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero, of any shape."""
+        return x.new_zeros(())
 
 
 def take_root(conv: nn.Module) -> nn.Module | None:
@@ -25,14 +29,16 @@ def take_root(conv: nn.Module) -> nn.Module | None:
     Returns:
         The map, or ``None`` where the conv has none, or none that can be told from the rest.
     """
-    take = _ROOTS.get(class_of(conv))
+    take = ROOTS.get(class_of(conv))
     return None if take is None else take(conv)
 
 
-def heard_by(conv: nn.Module, x: Tensor) -> Features:
-    """The features as a conv takes them whose root was taken out."""
-    # GraphConv has no option to be without, but asks no targets that have no features.
-    return (x, None) if isinstance(getattr(conv, "lin_root", None), TakenOut) else x
+def drop_root(conv: nn.Module) -> None:
+    """As :func:`take_root`, where the map is not wanted, even if the rest is weighed against it."""
+    known: Any = conv
+    if class_of(conv) is pyg.TransformerConv:
+        known.beta, known.lin_beta = False, None
+    take_root(conv)
 
 
 def _of_sage(conv: Any) -> nn.Module | None:
@@ -78,7 +84,16 @@ def _of_res_gated(conv: Any) -> nn.Module | None:
     return root
 
 
-_ROOTS: dict[type, Callable[[Any], nn.Module | None]] = {
+def _of_tag(conv: Any) -> nn.Module | None:
+    if conv.K == 0:
+        return None  # it is nothing else
+    root, *others = conv.lins
+    conv.lins = nn.ModuleList([TakenOut(), *others])
+    return None if isinstance(root, TakenOut) else root
+
+
+# Layers that hold a root of their own add themselves.
+ROOTS: dict[type, Callable[[Any], nn.Module | None]] = {
     pyg.SAGEConv: _of_sage,
     pyg.GraphConv: _of_graph_conv,
     pyg.GATConv: _of_attention,
@@ -87,4 +102,5 @@ _ROOTS: dict[type, Callable[[Any], nn.Module | None]] = {
     pyg.ResGatedGraphConv: _of_res_gated,
     GatedGCNConv: _of_res_gated,
     pyg.NNConv: _of_nn_conv,
+    pyg.TAGConv: _of_tag,
 }

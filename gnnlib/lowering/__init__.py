@@ -22,6 +22,7 @@ from gnnlib.lowering._linear import is_plain as is_plain
 from gnnlib.lowering._propagation import gcn_aggregate as gcn_aggregate
 from gnnlib.lowering._propagation import inverse_root as inverse_root
 from gnnlib.lowering._row import Features as Features
+from gnnlib.lowering._row import sides as sides
 from gnnlib.lowering._run import message_edges as message_edges
 from gnnlib.lowering._run import run as run
 from gnnlib.lowering._run import serves as serves

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, normalize
 from torch_geometric.nn import GCNConv, GINConv, global_add_pool, global_max_pool, global_mean_pool
+from torch_geometric.nn.dense import Linear
 from torch_geometric.nn.resolver import activation_resolver, normalization_resolver
 
 from gnnlib.edges import Edges
@@ -49,11 +50,11 @@ class DRew(nn.Module):
     each hop, and a linear map of the node).
 
     Differs: the sum over hops is normalised and activated once, as in the paper; its code does so
-    within each hop of GCN before it sums, and adds a self loop to each. Original edge features are
-    not used, nor are they there.
+    within each hop of GCN before it sums, and adds a self loop to each. Edge weights, which the
+    paper does not have, count in the first hop.
 
     Args:
-        in_channels: width of the node features.
+        in_channels: width of the node features; ``-1`` to read it from the first call.
         hidden_channels: width of all layers.
         num_layers: number of layers, at least 1.
         out_channels: width of the output.
@@ -100,8 +101,13 @@ class DRew(nn.Module):
         pool: Literal["mean", "sum", "max"] | None = None,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"`num_layers` must be at least 1, got {num_layers}")
+        for name, value in (
+            ("hidden_channels", hidden_channels),
+            ("num_layers", num_layers),
+            ("out_channels", out_channels),
+        ):
+            if value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}")
         if max_hops is not None and max_hops < 1:
             raise ValueError(f"`max_hops` must be at least 1, got {max_hops}")
         if pool is not None and pool not in _POOLS:
@@ -124,7 +130,7 @@ class DRew(nn.Module):
         else:
             chosen = conv
             make, own = (lambda width: chosen(width, width)), None
-        self.encoder = nn.Linear(in_channels, width)
+        self.encoder = Linear(in_channels, width)
         convs = [
             DelayedConv(
                 make(width),
@@ -161,36 +167,47 @@ class DRew(nn.Module):
         self,
         x: Tensor,
         edge_index: Any,
+        edge_weight: Tensor | None = None,
+        edge_attr: Tensor | None = None,
         batch: Tensor | None = None,
+        batch_size: int | None = None,
         *,
         k_hop: KHop | None = None,
-        batch_size: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Pass messages over one hop more in every layer.
 
         Args:
             x: ``[N, in_channels]``.
             edge_index: the graph, anything :meth:`gnnlib.Edges.of` takes.
-            batch: ``[N]``, the graph of each node, for a graph-level output.
+            edge_weight: ``[E]``, for convs that take it; of the first hop.
+            edge_attr: ``[E, D]``, for convs that take it; of the first hop.
+            batch: ``[N]`` graph of each node, for pooling and for normalisations over graphs;
+                ``None`` for a single graph.
+            batch_size: number of graphs; by default one more than the last in ``batch``.
             k_hop: the pairs up to ``num_hops`` hops, as :class:`~gnnlib.encodings.AddKHop` prepares
                 them; by default they are found, once a graph.
-            batch_size: number of graphs, so that it need not be read from ``batch``.
+            generator: source of randomness for gnnlib layers; PyG's use torch's own.
 
         Returns:
-            ``[N, out_channels]``, or a row a graph.
+            ``[N, out_channels]``; with pooling, one row per graph.
 
         Raises:
-            ValueError: ``batch`` is missing for a graph-level output, or ``k_hop`` does not fit.
+            ValueError: ``x`` is a pair, or ``k_hop`` does not fit.
         """
+        if isinstance(x, (tuple, list)):
+            raise ValueError("DRew has no bipartite form, nor have its layers; got `x` as a pair")
         if self.pool is not None and batch is None:
             batch = torch.zeros(x.size(0), dtype=torch.int64, device=x.device)
             batch_size = 1
-        edges = Edges.of(edge_index, size=x.size(0))
+        edges = Edges.of(edge_index, edge_weight, edge_attr, size=x.size(0))
         if self.num_hops > 1:
             edges = self._with_pairs(edges, k_hop)
         h, history = self.encoder(x), History(self.depth)
         for k in range(self.num_layers):
-            h, history = self._layer(k, h, edges, history, batch, batch_size), history.push(h)
+            heard = self.convs[k](h, edges, history=history, generator=generator)
+            history = history.push(h)
+            h = self._updated(k, h, heard, batch, batch_size)
         if self.pool is not None:
             h = _POOLS[self.pool](h, batch, batch_size)
         out: Tensor = self.decoder(h)
@@ -201,16 +218,9 @@ class DRew(nn.Module):
             pairs = k_hop(edges.adj, self.num_hops) if edges.k_hop is None else edges.k_hop
         return replace(edges, k_hop=pairs)
 
-    def _layer(
-        self,
-        k: int,
-        h: Tensor,
-        edges: Edges,
-        history: History,
-        batch: Tensor | None,
-        batch_size: int | None,
+    def _updated(
+        self, k: int, h: Tensor, heard: Tensor, batch: Tensor | None, batch_size: int | None
     ) -> Tensor:
-        heard: Tensor = self.convs[k](h, edges, history=history)
         if self.owns is not None:
             heard = heard + self.owns[k](h)
         if self.norms is not None:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import networkx as nx
 import pytest
@@ -10,20 +11,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch_geometric.nn import (
+    CGConv,
+    EdgeConv,
+    FiLMConv,
     GATConv,
     GATv2Conv,
     GCNConv,
+    GENConv,
+    GeneralConv,
     GINConv,
+    GINEConv,
     GraphConv,
+    MessagePassing,
+    NNConv,
     PNAConv,
     ResGatedGraphConv,
     SAGEConv,
+    TAGConv,
     TransformerConv,
 )
 
 from gnnlib import Edges, History
-from gnnlib.layers import CooperativeConv, DelayedConv, GatedGCNConv
+from gnnlib.layers import (
+    ActionNet,
+    ContextualConv,
+    CooperativeConv,
+    DelayedConv,
+    DirectedConv,
+    GatedGCNConv,
+)
 from gnnlib.layers import _hops as hops_module
+from gnnlib.layers._neighbours import neighbours_only
 from gnnlib.ops import KHop, k_hop
 from gnnlib.testing import assert_layer
 
@@ -94,7 +112,10 @@ CONVS = {
     "transformer": (lambda: TransformerConv(WIDTH, WIDTH, beta=True), TARGET),
     "gated": (lambda: GatedGCNConv(WIDTH, WIDTH), TARGET),
     "res gated": (lambda: ResGatedGraphConv(WIDTH, WIDTH), TARGET),
-    "pna": (lambda: PNAConv(WIDTH, WIDTH, ["mean"], ["identity"], torch.tensor([1, 2])), ALONE),
+    "edge": (lambda: EdgeConv(nn.Sequential(nn.Linear(2 * WIDTH, WIDTH), nn.Tanh())), TARGET),
+    "film": (lambda: FiLMConv(WIDTH, WIDTH), TARGET),
+    "tag": (lambda: TAGConv(WIDTH, WIDTH, K=2), ALONE),
+    "sage, two": (lambda: SAGEConv(WIDTH, WIDTH, aggr=["mean", "max"]), NOBODY),
 }
 
 
@@ -174,6 +195,7 @@ OWN = {
     "transformer": "lin_skip.",
     "gated": "lin_skip.",
     "res gated": "lin_skip.",
+    "tag": "lins.0.",
 }
 
 
@@ -211,7 +233,7 @@ def test_hop_by_hop_is_the_same(name, monkeypatch):
     torch.testing.assert_close(layer(x, edge_index, history=history_of(past)), at_once)
 
 
-@pytest.mark.parametrize("name", ["gcn", "sage", "gin", "transformer"])
+@pytest.mark.parametrize("name", ["gcn", "sage", "gin", "transformer", "tag", "edge"])
 def test_shared_weights(name):
     make, ask = CONVS[name]
     edge_index, (x, *_) = draw(12, 20, 0)
@@ -274,6 +296,143 @@ def test_behind_gates(name):
         state = CONVS[name][1](past[hop - 2], x)
         wanted = wanted + layer.convs[hop - 1](state, kept(pairs_at(distance, hop)))
     torch.testing.assert_close(out, wanted)
+
+
+# Layers of ours inside, and the formula of one hop beyond the first: nodes as they are heard, as
+# they are now, and the pairs.
+def directed(conv, ask):
+    def heard(layer, state, x, pairs):
+        comes = layer.conv_in(ask(state, x), pairs)
+        return 0.7 * comes + 0.3 * layer.conv_out(ask(state, x), pairs.flip(0))
+
+    return lambda: DirectedConv(conv(), 0.3), heard
+
+
+def cooperative(conv, ask):
+    def heard(layer, state, x, pairs):
+        actions = layer.act(x, Edges.of(pairs, size=x.size(0)))
+        kept = (actions.broadcast[pairs[0]] * actions.listen[pairs[1]]).bool()
+        return layer.conv(ask(state, x), pairs[:, kept])
+
+    return lambda: CooperativeConv(conv(), ActionNet(WIDTH)), heard
+
+
+INSIDE = {
+    **{f"directed {name}": directed(*CONVS[name]) for name in ("sage", "sage, max", "gat", "gin")},
+    **{f"cooperative {name}": cooperative(*CONVS[name]) for name in ("sage", "gat", "gcn")},
+    "contextual": (
+        lambda: ContextualConv(WIDTH, WIDTH, context="mean"),
+        lambda layer, state, x, pairs: layer((state, x), pairs),
+    ),
+    "directed contextual": directed(lambda: ContextualConv(WIDTH, WIDTH, aggr="max"), TARGET),
+    "cooperative directed": (
+        lambda: CooperativeConv(DirectedConv(SAGEConv(WIDTH, WIDTH), 0.3), ActionNet(WIDTH)),
+        cooperative(None, lambda state, _: state)[1],
+    ),
+    "directed directed": (
+        lambda: DirectedConv(DirectedConv(SAGEConv(WIDTH, WIDTH), 0.4), 0.3),
+        directed(None, lambda state, _: state)[1],
+    ),
+}
+
+
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("name", INSIDE)
+def test_around_layers_of_ours(name, share):
+    make, heard = INSIDE[name]
+    edge_index, (x, *past) = draw(12, 25, 0)
+    layer = DelayedConv(make(), hops=3, share_weights=share).eval()
+    before = copy.deepcopy(layer)
+    out = layer(x, edge_index, history=history_of(past))
+    distance = distances(edge_index, 12)
+    wanted = layer.convs[0](x, edge_index)
+    for hop in (2, 3):
+        conv = neighbours_only(layer.convs[0], share=True) if share else layer.convs[hop - 1]
+        wanted = wanted + heard(conv, past[hop - 2], x, pairs_at(distance, hop))
+    torch.testing.assert_close(out, wanted)
+    assert all(map(torch.equal, layer.state_dict().values(), before.state_dict().values()))
+    out.square().sum().backward()
+    idle = [name for name, p in layer.named_parameters() if p.grad is None]
+    assert all("action_net" in name for name in idle)  # decisions that were taken learn nothing
+
+
+WITHOUT_LOOPS = {
+    **{name: CONVS[name][0] for name in ("gcn, no loops", "sage", "gated", "edge")},
+    **{name: make for name, (make, _) in INSIDE.items() if not name.endswith(("gat", "gcn"))},
+    "tag": lambda: TAGConv(WIDTH, WIDTH, K=1),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_LOOPS)
+def test_a_node_does_not_hear_its_own_past(name):
+    edge_index, (x, *past) = draw(12, 25, 0)
+    layer = DelayedConv(WITHOUT_LOOPS[name](), hops=3).eval()
+    for module in layer.modules():
+        if isinstance(module, CooperativeConv):
+            module.eval_mode = "expected"  # in which nobody is silent
+    past = [state.requires_grad_() for state in past]
+    out = layer(x, edge_index, history=history_of(past))
+    for node in range(12):
+        for of_state in torch.autograd.grad(out[node].sum(), past[:2], retain_graph=True):
+            assert of_state[node].count_nonzero() == 0
+    assert torch.autograd.grad(out.sum(), past[0])[0].count_nonzero() > 0
+
+
+def test_a_class_that_nobody_knows():
+    # It keeps its own term at every hop, of the state as it is.
+    class Mine(SAGEConv):
+        pass
+
+    edge_index, (x, *past) = draw(12, 25, 0)
+    layer = DelayedConv(Mine(WIDTH, WIDTH), hops=3)
+    wanted = expected(layer, TARGET, x, edge_index, past)
+    out = layer(x, edge_index, history=history_of(past))
+    torch.testing.assert_close(out, wanted)
+    out.sum().backward()
+    assert all(p.grad is not None for p in layer.parameters())
+
+
+def test_without_delay_one_tensor_is_enough():
+    edge_index, (x, *_) = draw(12, 25, 0)
+    make = lambda: PNAConv(WIDTH, WIDTH, ["mean"], ["identity"], torch.tensor([1, 2]))  # noqa: E731
+    layer = DelayedConv(make(), 3, math.inf)
+    torch.testing.assert_close(layer(x, edge_index), expected(layer, ALONE, x, edge_index, []))
+    DelayedConv(make(), 1)
+    DelayedConv(make(), 3, delay=3)
+    with pytest.raises(ValueError, match=r"pair of features.*PNAConv.*delay=math.inf"):
+        DelayedConv(make(), 3, delay=2)
+    with pytest.raises(ValueError, match="pair of features"):
+        DelayedConv(CooperativeConv(make(), ActionNet(WIDTH)), 2)
+
+    class Untyped(MessagePassing):
+        def forward(self, x, edge_index):
+            return self.propagate(edge_index, x=x)
+
+    with pytest.raises(ValueError, match="Untyped is typed to take one tensor"):
+        DelayedConv(Untyped(), 2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GINEConv(mlp()),
+        lambda: NNConv(WIDTH, WIDTH, nn.Linear(3, WIDTH * WIDTH)),
+        lambda: TransformerConv(WIDTH, WIDTH, edge_dim=3),
+        lambda: GATConv(WIDTH, WIDTH, edge_dim=3),
+        lambda: ResGatedGraphConv(WIDTH, WIDTH, edge_dim=3),
+        lambda: GENConv(WIDTH, WIDTH, edge_dim=3),
+        lambda: GeneralConv(WIDTH, WIDTH, in_edge_channels=3),
+        lambda: CGConv(WIDTH, dim=3),
+        lambda: DirectedConv(GATv2Conv(WIDTH, WIDTH, edge_dim=3)),
+        lambda: CooperativeConv(GATv2Conv(WIDTH, WIDTH, edge_dim=3), ActionNet(WIDTH)),
+    ],
+)
+def test_no_edge_features_beyond_the_first_hop(make):
+    DelayedConv(make(), 1)
+    with pytest.raises(ValueError, match="`conv` must not be made for edge features"):
+        DelayedConv(make(), 2)
+    with pytest.raises(ValueError, match="none beyond the first hop"):
+        DelayedConv(make(), 2, math.inf, share_weights=True)
 
 
 def test_cooperative_around_delayed():
@@ -341,8 +500,14 @@ NO_FEATURES = {"edge_attr": "TransformerConv without edge_dim fails on them with
             ),
             {},
         ),
+        (
+            lambda i, o, **k: DelayedConv(
+                DirectedConv(SAGEConv(i, o, **k)), 2, math.inf, share_weights=True
+            ),
+            {},
+        ),
     ],
-    ids=["sage", "gcn", "transformer", "graph"],
+    ids=["sage", "gcn", "transformer", "graph", "directed"],
 )
 def test_laws(make, skip):
     assert_layer(make, skip=skip)
@@ -361,6 +526,15 @@ def test_laws_of_gated_gcn():
         (lambda: DelayedConv(GCNConv(2, 2), 2, delay=0), "`delay` must be a whole number"),
         (lambda: DelayedConv(GCNConv(2, 2), 2, delay=1.5), "`delay` must be a whole number"),
         (lambda: DelayedConv(GCNConv(2, 2), 2, delay=math.nan), "`delay` must be a whole number"),
+        (lambda: DelayedConv(GCNConv(2, 2), 2, delay=True), "`delay` must be a whole number"),
+        (lambda: DelayedConv(GCNConv(2, 2), 2, delay=None), "`delay` must be a whole number"),
+        (lambda: DelayedConv(GCNConv(2, 2), True), "`hops` must be a whole number.*True"),
+        (lambda: DelayedConv(GCNConv(2, 2), 2.0), "`hops` must be a whole number.*2.0"),
+        (lambda: DelayedConv(DelayedConv(GCNConv(2, 2), 2), 2), "delayed already"),
+        (
+            lambda: DelayedConv(DirectedConv(DelayedConv(GCNConv(2, 2), 2)), 2),
+            "delayed already",
+        ),
         (lambda: History(depth=-1), "`depth` must not be negative"),
     ],
 )
@@ -385,3 +559,27 @@ def test_refused_when_called():
     line = k_hop(torch.tensor([[0, 1], [1, 2]]), 3)
     with pytest.raises(ValueError, match="of 10 nodes, got one of 3"):
         layer(x, edge_index, history=history_of(past), k_hop=line)
+    with pytest.raises(TypeError, match="`history` must be a History, got a list"):
+        layer(x, edge_index, history=[x])
+    with pytest.raises(TypeError, match="`k_hop` must be a KHop, got a Tensor"):
+        layer(x, edge_index, k_hop=edge_index)
+    with pytest.raises(TypeError, match="`x` must be a Tensor, got a NoneType"):
+        layer(None, edge_index)
+
+
+def test_a_history_too_shallow_drops_no_hop_unsaid():
+    edge_index, (x, *past) = draw(10, 30, 5)
+    layer = DelayedConv(GCNConv(WIDTH, WIDTH), 3)
+    for shallow in (History(depth=1), History(depth=1).push(past[0])):
+        with pytest.raises(ValueError, match=r"`history` must keep 2 states.*got one of depth 1"):
+            layer(x, edge_index, history=shallow)
+        with pytest.raises(ValueError, match="`history` must keep 2 states"):
+            CooperativeConv(layer, ActionNet(WIDTH))(
+                x, replace(Edges.of(edge_index, size=10), history=shallow)
+            )
+    layer(x, edge_index, history=History(depth=2).push(past[0]))
+    older = History(states=(x, x[:4]))
+    with pytest.raises(ValueError, match="same graph: it holds states of 4 nodes"):
+        layer(x, edge_index, history=older)
+    with pytest.raises(ValueError, match="same graph: it holds states of 4 nodes"):
+        older.push(x)

@@ -204,6 +204,7 @@ def test_the_root_is_heard_once_and_unscaled() -> None:
         (pyg.GATConv(WIDTH, 5, residual=True), {}),
         (pyg.GATv2Conv(WIDTH, 5, heads=2, residual=True), {}),
         (pyg.TransformerConv(WIDTH, 5), {}),
+        (pyg.TAGConv(WIDTH, 5), {}),
         (pyg.ResGatedGraphConv(WIDTH, 5), {}),
         (pyg.NNConv(WIDTH, 5, nn.Linear(3, 5 * WIDTH)), {"edge_attr": attr}),
     ]
@@ -224,6 +225,27 @@ def test_the_root_is_heard_once_and_unscaled() -> None:
         torch.testing.assert_close(alone - others, conv.root(x))
         assert_layer_learns(conv, x, edge_index, signals)
         conv.reset_parameters()
+
+
+def test_a_transformer_that_weighs_its_root_against_the_rest() -> None:
+    x, edge_index, _ = draw()
+    given = pyg.TransformerConv(WIDTH, 5, beta=True)
+    conv = DirectedConv(given, 0.3)
+    wanted = 0.7 * conv.conv_in(x, edge_index) + 0.3 * conv.conv_out(x, edge_index.flip(0))
+    torch.testing.assert_close(conv(x, edge_index), wanted)
+    without = DirectedConv(given, 0.3, root_weight=False)
+    assert not [n for n, _ in without.named_parameters() if "lin_skip" in n or "beta" in n]
+    assert without(x, edge_index[:, :0]).count_nonzero() == 0
+    assert_layer_learns(without, x, edge_index, {})
+
+
+def test_convs_that_normalise_by_themselves_are_used_as_they_are() -> None:
+    x, edge_index, _ = draw()
+    for given in (pyg.SGConv(WIDTH, 5), pyg.ChebConv(WIDTH, 5, K=2), pyg.ClusterGCNConv(WIDTH, 5)):
+        conv = DirectedConv(given, 0.3)
+        wanted = 0.7 * conv.conv_in(x, edge_index) + 0.3 * conv.conv_out(x, edge_index.flip(0))
+        torch.testing.assert_close(conv(x, edge_index), wanted)
+        torch.testing.assert_close(DirectedConv(given, 0)(x, edge_index), given(x, edge_index))
 
 
 def assert_layer_learns(conv: Any, x: Tensor, edge_index: Tensor, signals: Any) -> None:

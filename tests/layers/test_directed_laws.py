@@ -87,13 +87,34 @@ GCN = pyg.GCNConv(4, 5)
         (
             lambda: DirectedConv(pyg.SAGEConv(4, 5), norm="dir"),
             ValueError,
-            "`norm`=dir needs a conv that sums its neighbours, and SAGEConv averages",
+            "`norm`=dir needs a conv that sums its neighbours.*got SAGEConv with aggr='mean'",
         ),
         (
             lambda: DirectedConv(pyg.GATConv(4, 5), norm="row"),
             ValueError,
-            "`norm`=row needs a conv that sums its neighbours, and GATConv",
+            "`norm`=row needs a conv that sums its neighbours as they are.*got GATConv",
         ),
+        *(
+            (
+                partial(DirectedConv, conv, norm="dir"),
+                ValueError,
+                f"got {type(conv).__name__}, which may.*normalise.*leave `norm` out",
+            )
+            for conv in (
+                pyg.SGConv(4, 5),
+                pyg.SSGConv(4, 5, 0.1),
+                pyg.ARMAConv(4, 5),
+                pyg.ChebConv(4, 5, 2),
+                pyg.ClusterGCNConv(4, 5),
+                pyg.GatedGraphConv(5, 2),
+                pyg.LGConv(),
+                pyg.ResGatedGraphConv(4, 5),
+                DirectedConv(pyg.GCNConv(4, 5)),
+            )
+        ),
+        (lambda: DirectedConv(GCN, "half"), TypeError, r"`alpha` must be a number.*got 'half'"),
+        (lambda: DirectedConv(GCN, True), TypeError, r"`alpha` must be a number.*got True"),
+        (lambda: DirectedConv(GCN)(None, EDGES), TypeError, "`x` must be a tensor.*NoneType"),
         (
             lambda: DirectedConv(pyg.GCNConv(4, 5, cached=True)),
             ValueError,

@@ -1,5 +1,6 @@
 """The whole network against the paper's equations, layer by layer."""
 
+import inspect
 import math
 
 import networkx as nx
@@ -8,8 +9,9 @@ import torch
 from torch.nn.functional import normalize
 from torch_geometric.data import Batch, Data
 
-from gnnlib.models import DRew
+from gnnlib.models import CoGNN, DRew
 from gnnlib.ops import k_hop
+from gnnlib.testing import assert_layer
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +62,42 @@ def test_batches_pools_and_pairs():
     model = DRew(3, 8, 3, 2, pool="mean", max_hops=2, norm="layer_norm").eval()
     graphs = [Data(x=torch.randn(n, 3), edge_index=ring(n)) for n in (3, 7, 12)]
     batch = Batch.from_data_list(graphs)
-    out = model(batch.x, batch.edge_index, batch.batch)
+    out = model(batch.x, batch.edge_index, batch=batch.batch)
     alone = torch.cat([model(g.x, g.edge_index) for g in graphs])
     torch.testing.assert_close(out, alone)
     pairs = k_hop(batch.edge_index, model.num_hops)
-    torch.testing.assert_close(model(batch.x, batch.edge_index, batch.batch, k_hop=pairs), out)
+    found = model(batch.x, batch.edge_index, batch=batch.batch, batch_size=3, k_hop=pairs)
+    torch.testing.assert_close(found, out)
+
+
+def test_is_called_as_other_models():
+    theirs, ours = (list(inspect.signature(kind.forward).parameters) for kind in (CoGNN, DRew))
+    assert ours[:7] == theirs[:7]
+    x, weight = torch.randn(9, 3), torch.rand(18)
+    model = DRew(3, 8, 2, 2).eval()
+    hop = DRew(3, 8, 2, 2, max_hops=1).eval()
+    for one, all_hops in zip(hop.convs, model.convs, strict=True):
+        one.load_state_dict(all_hops.state_dict(), strict=False)
+    for parts in ("encoder", "decoder", "norms"):
+        getattr(hop, parts).load_state_dict(getattr(model, parts).state_dict())
+    torch.nn.init.zeros_(model.convs[1].convs[1].lin.weight)  # the farther hop says nothing
+    torch.testing.assert_close(model(x, ring(9), weight), hop(x, ring(9), weight))
+    assert not torch.allclose(model(x, ring(9), weight), model(x, ring(9)))
+    with pytest.raises(ValueError, match="GINConv.forward takes no `edge_weight`"):
+        DRew(3, 8, 2, 2, conv="gin")(x, ring(9), weight)
+    with pytest.raises(ValueError, match="DRew has no bipartite form"):
+        model((x, x), ring(9))
+
+
+@pytest.mark.parametrize("conv", ["gcn", "gatedgcn"])
+def test_laws(conv):
+    assert_layer(lambda i, o: DRew(i, 7, 3, o, conv=conv, norm=None))
+
+
+def test_the_width_is_read_from_the_first_call():
+    model = DRew(-1, 8, 3, 2)
+    assert model(torch.randn(9, 3), ring(9)).shape == (9, 2)
+    assert model.encoder.weight.shape == (8, 3)
 
 
 def test_every_parameter_learns():
@@ -83,6 +116,8 @@ def test_every_parameter_learns():
     ("options", "rule"),
     [
         ({"num_layers": 0}, "`num_layers` must be at least 1"),
+        ({"hidden_channels": 0}, "`hidden_channels` must be at least 1"),
+        ({"out_channels": 0}, "`out_channels` must be at least 1"),
         ({"conv": "mean"}, "`conv` must be a function or one of"),
         ({"pool": "min"}, "`pool` must be one of"),
         ({"max_hops": 0}, "`max_hops` must be at least 1"),
