@@ -121,7 +121,7 @@ def cases(quick: bool) -> Iterator[Case]:
         f"{name}, one step",
         lambda: [
             Side("gnnlib SDRF", partial(_ours, *graph, 1)),
-            Side("dense matrices (as the paper's code)", partial(_dense, *graph, 1)),
+            Side("dense matrices", partial(_dense, *graph, 1)),
         ],
     )
     for size in (100, 200) if quick else (10**3, 10**4, 10**5):
