@@ -93,6 +93,9 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
       "fosr(Tensor rowptr, Tensor col, Tensor ptr, Tensor start, SymInt num_edges, SymInt "
       "power_iters) -> Tensor");
   m.def(
+      "laser(Tensor rowptr, Tensor col, Tensor ptr, SymInt num_snapshots, float additions_factor, "
+      "SymInt minimum_additions, SymInt seed) -> (Tensor, Tensor)");
+  m.def(
       "sdrf(Tensor rowptr, Tensor col, Tensor ptr, SymInt max_steps, float tau, float "
       "removal_bound, bool remove_edges, SymInt seed) -> Tensor");
   m.def(

@@ -42,7 +42,7 @@ from gnnlib.ops import (
     _tree,
     _tree_gru,
 )
-from gnnlib.rewiring import _fosr, _sdrf
+from gnnlib.rewiring import _fosr, _laser, _sdrf
 from gnnlib.rewiring.curvature import _cycles, _ollivier_ricci, _transport, _triangles
 
 BUILT = pytest.mark.skipif(not _library.AVAILABLE, reason="the extension is not built")
@@ -88,6 +88,7 @@ REFERENCES = {
     "cycle_counts": _cycles._reference,
     "triangle_counts": _triangles._reference,
     "fosr": _fosr._reference,
+    "laser": _laser._reference,
     "sdrf": _sdrf._reference,
     "ollivier_ricci": _ollivier_ricci._reference,
     "transport_plans": _transport._reference,

@@ -57,8 +57,8 @@ class Surroundings {
   // Calls f(x, y, edge) for every edge opposite to (u, v), x and y on different sides.
   template <typename F>
   void each_opposite(const F& f) const {
-    const Side near = smaller_is_u() ? Side::U : Side::V, far = smaller_is_u() ? Side::V : Side::U;
-    for (const Neighbour& x : graph_.near(smaller())) {
+    const Side near = from_u() ? Side::U : Side::V, far = from_u() ? Side::V : Side::U;
+    for (const Neighbour& x : graph_.near(from_u() ? u_ : v_)) {
       if (side(x.node) != near) continue;
       for (const Neighbour& y : graph_.near(x.node)) {
         if (side(y.node) == far) f(x.node, y.node, y.edge);
@@ -69,12 +69,13 @@ class Surroundings {
   // What lies around the edge (u, v).
   Faces count() {
     Faces faces{graph_.degree(u_), graph_.degree(v_), 0, 0, 0};
-    for (const Neighbour& x : graph_.near(smaller())) faces.triangles += side(x.node) == Side::Both;
+    for (const Neighbour& x : graph_.near(from_u() ? u_ : v_))
+      faces.triangles += side(x.node) == Side::Both;
     forget_boxes();
-    each_opposite([&](int64_t x, int64_t y, int64_t) {
-      for (const int64_t node : {x, y}) {
+    each_opposite([&](int32_t x, int32_t y, int32_t) {
+      for (const int32_t node : {x, y}) {
         if (boxes_[node]++ == 0) on_boxes_.push_back(node);
-        faces.busiest = std::max(faces.busiest, boxes_[node]);
+        faces.busiest = std::max<int64_t>(faces.busiest, boxes_[node]);
       }
     });
     faces.boxes = static_cast<int64_t>(on_boxes_.size());
@@ -85,12 +86,12 @@ class Surroundings {
   int64_t boxes(int64_t node) const { return boxes_[node]; }
 
  private:
-  bool smaller_is_u() const { return graph_.degree(u_) <= graph_.degree(v_); }
-  int64_t smaller() const { return smaller_is_u() ? u_ : v_; }
+  // From which end to search. What is around u was just read, for another edge of u.
+  bool from_u() const { return graph_.degree(u_) <= 2 * graph_.degree(v_); }
 
-  void mark(std::vector<int64_t>& marked, Side side, int64_t end) {
+  void mark(std::vector<int32_t>& marked, Side side, int64_t end) {
     const auto bit = static_cast<uint8_t>(side);
-    for (const int64_t node : marked) side_[node] &= ~bit;
+    for (const int32_t node : marked) side_[node] &= ~bit;
     marked.clear();
     for (const Neighbour& near : graph_.near(end)) {
       side_[near.node] |= bit;
@@ -99,15 +100,15 @@ class Surroundings {
   }
 
   void forget_boxes() {
-    for (const int64_t node : on_boxes_) boxes_[node] = 0;
+    for (const int32_t node : on_boxes_) boxes_[node] = 0;
     on_boxes_.clear();
   }
 
   const DynamicGraph& graph_;
   int64_t u_ = -1, v_ = -1, seen_ = 0;
   std::vector<uint8_t> side_;
-  std::vector<int64_t> boxes_;
-  std::vector<int64_t> near_u_, near_v_, on_boxes_;  // nodes whose marks are set
+  std::vector<int32_t> boxes_;
+  std::vector<int32_t> near_u_, near_v_, on_boxes_;  // nodes whose marks are set
 };
 
 }  // namespace gnnlib

@@ -3,18 +3,30 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "simple_graph.h"
 
 namespace gnnlib {
 
+// As small as can be: what takes time is to read these from memory.
 struct Neighbour {
-  int64_t node, edge;
+  int32_t node, edge;
+
+  Neighbour(int64_t node, int64_t edge)
+      : node(static_cast<int32_t>(node)), edge(static_cast<int32_t>(edge)) {}
 };
 
 class DynamicGraph {
  public:
+  static void require_fits(int64_t num_nodes, int64_t num_edges) {
+    const int64_t most = std::numeric_limits<int32_t>::max() / 2;
+    require(std::max(num_nodes, num_edges) <= most, "a graph must have at most ", most,
+            " nodes and as many edges to be rewired edge by edge, got ", num_nodes, " nodes and ",
+            num_edges, " edges");
+  }
+
   // Nodes [first, last) of several graphs side by side, counted from 0, as no edge leaves them.
   // Edges are numbered in lexicographic order.
   DynamicGraph(const SimpleGraph& graph, int64_t first, int64_t last) : near_(last - first) {

@@ -55,7 +55,7 @@ class Flow {
   }
 
   // Sends all that can be sent, and returns how much. expand(vertex) is called before the arcs of a
-  // vertex are followed, and may add some to vertices that are there.
+  // vertex are followed, and may add some, and vertices that they lead to.
   template <typename F>
   double run(const F& expand) {
     double total = 0;
@@ -104,6 +104,7 @@ class Flow {
       const int32_t vertex = queue_[k], level = level_[vertex] + 1;
       if (level > nearest) break;
       expand(vertex);
+      level_.resize(left_.size(), -1);
       for (int32_t a = first_[vertex]; a >= 0; a = arcs_[a].next) {
         const int32_t to = arcs_[a].to;
         if (level_[to] >= 0 || !(arcs_[a].room > least_)) continue;

@@ -224,6 +224,7 @@ class Search {
 std::vector<Pair> rewired(const SimpleGraph& whole, int64_t first, int64_t last,
                           const double* start, int64_t num_edges, int64_t power_iters) {
   Growing graph(whole, first, last);
+  if (graph.num_neighbours() == 0) return {};  // all that the vector has is what was drawn
   Eigenvector vector(graph, start + first);
   Search search(graph);
   for (int64_t k = 0; k < power_iters; ++k) vector.step();

@@ -1,4 +1,5 @@
-// Ollivier-Ricci curvature of edges: 1 less what it takes to move the walk of one end to the other's.
+// Ollivier-Ricci curvature of edges: 1 less what it takes to move the walk of one end to the
+// other's.
 #include <tuple>
 
 #include "schedule.h"

@@ -290,6 +290,7 @@ class Rewired {
 Tensor sdrf(Tensor rowptr, Tensor col, Tensor ptr, int64_t max_steps, double tau,
             double removal_bound, bool remove_edges, int64_t seed) {
   const SimpleGraph graph(rowptr, col);
+  DynamicGraph::require_fits(graph.num_nodes, col.numel() / 2);
   const int64_t* starts = index_data(ptr, "ptr");
   const int64_t num_graphs = ptr.numel() - 1;
   require(num_graphs >= 0 && starts[0] == 0 && starts[num_graphs] == graph.num_nodes,

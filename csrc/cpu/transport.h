@@ -100,6 +100,14 @@ class Transport {
     int64_t node;
     double mass;
   };
+  // A node over which to go: its vertex, -1 as long as no giver has met it, and the first of the
+  // takers beside it (in beside_, later its first arc to one that may still want).
+  struct Way {
+    int32_t vertex, first;
+  };
+  struct Beside {
+    int32_t taker, next;
+  };
   struct Step {
     int32_t way, member;
     double amount;
@@ -150,6 +158,11 @@ class Transport {
     }
     swapped_ = degrees(takers_) > degrees(givers_);
     if (swapped_) std::swap(givers_, takers_);
+    // Who has fewer edges goes first, as it has fewer ways to turn to.
+    std::sort(givers_.begin(), givers_.end(), [&](const Member& a, const Member& b) {
+      const int64_t x = graph_.degree(a.node), y = graph_.degree(b.node);
+      return x != y ? x < y : a.node < b.node;
+    });
     total_ = 0;
     flow_.clear(least_);
     for (const Member& giver : givers_) {
@@ -165,9 +178,11 @@ class Transport {
     giver_.clear();
     for (int32_t k = 0; k < num_givers(); ++k) giver_.put(givers_[k].node, k);
     for (int32_t k = num_givers(); k < num_members(); ++k) {
-      each_giver_near(taker(k), [&](int32_t giver) {
+      near_.clear();
+      each_giver_near(taker(k), [&](int32_t giver) { near_.push_back(giver); });
+      std::sort(near_.begin(), near_.end());
+      for (const int32_t giver : near_)
         sent += flow_.send_over(std::array{flow_.add_arc(giver, k)});
-      });
     }
     return sent;
   }
@@ -188,8 +203,8 @@ class Transport {
     }
   }
 
-  // A vertex for every node beside takers that were not reached, with arcs to them. The others are
-  // closed to givers that were not reached: there they save nothing any more.
+  // Notes every node beside takers that were not reached. Those that were are closed to givers that
+  // were not: there they save nothing any more.
   void find_ways() {
     for (int32_t arc = 0; arc < flow_.num_arcs(); arc += 2) {
       if (!flow_.reached(flow_.tail(arc)) && flow_.reached(flow_.head(arc))) flow_.close(arc);
@@ -200,46 +215,57 @@ class Transport {
       to_join_.push_back(flow_.reached(k) ? graph_.begin(node) : graph_.end(node));
     }
     way_.clear();
-    cursor_.clear();
+    ways_.clear();
+    beside_.clear();
     for (int32_t k = num_givers(); k < num_members(); ++k) {
       if (flow_.reached(k)) continue;
       const int64_t node = taker(k);
       for (const int64_t* near = graph_.begin(node); near < graph_.end(node); ++near) {
         int32_t way = way_.find(*near);
-        if (way < 0) way_.put(*near, way = flow_.add_vertex(0));
-        flow_.add_arc(way, k);
+        if (way < 0) {
+          way_.put(*near, way = static_cast<int32_t>(ways_.size()));
+          ways_.push_back({-1, -1});
+        }
+        beside_.push_back(
+            {k, std::exchange(ways_[way].first, static_cast<int32_t>(beside_.size()))});
       }
-    }
-    for (int32_t way = num_members(); way < flow_.num_vertices(); ++way) {
-      cursor_.push_back(flow_.first(way));
     }
   }
 
-  // The next way of a giver that was not joined yet, joined; -1 if there is none.
-  int32_t join_way(int32_t giver) {
+  // The next way of a giver that was not joined yet, joined; null if there is none. A way that a
+  // giver meets for the first time becomes a vertex, with arcs to the takers beside it.
+  Way* join_way(int32_t giver, int32_t& arc) {
     const int64_t* const end = graph_.end(givers_[giver].node);
     for (const int64_t*& near = to_join_[giver]; near < end;) {
-      const int32_t way = way_.find(*near++);
-      if (way >= 0) return flow_.add_arc(giver, way);
+      const int32_t place = way_.find(*near++);
+      if (place < 0) continue;
+      Way& way = ways_[place];
+      if (way.vertex < 0) {
+        way.vertex = flow_.add_vertex(0);
+        for (int32_t k = way.first; k >= 0; k = beside_[k].next) {
+          flow_.add_arc(way.vertex, beside_[k].taker);
+        }
+        way.first = flow_.first(way.vertex);
+      }
+      arc = flow_.add_arc(giver, way.vertex);
+      return &way;
     }
-    return -1;
+    return nullptr;
   }
 
   void join_ways(int32_t giver) {
-    while (join_way(giver) >= 0) {
+    for (int32_t arc; join_way(giver, arc);) {
     }
   }
 
   // Joins ways of a giver until it has nothing left, and sends what can be sent at once.
   double send_over_ways(int32_t giver) {
     double sent = 0;
-    while (flow_.has(giver)) {
-      const int32_t arc = join_way(giver);
-      if (arc < 0) break;
-      int32_t& onward = cursor_[flow_.head(arc) - num_members()];
-      for (; onward >= 0 && flow_.has(giver); onward = flow_.next(onward)) {
-        sent += flow_.send_over(std::array{arc, onward});
-        if (flow_.wants(flow_.head(onward))) break;
+    int32_t arc;
+    for (Way* way; flow_.has(giver) && (way = join_way(giver, arc));) {
+      for (; way->first >= 0 && flow_.has(giver); way->first = flow_.next(way->first)) {
+        sent += flow_.send_over(std::array{arc, way->first});
+        if (flow_.wants(flow_.head(way->first))) break;
       }
     }
     return sent;
@@ -288,7 +314,9 @@ class Transport {
   Flow flow_;  // its vertices: givers, takers, ways
   std::vector<Member> givers_, takers_;
   std::vector<const int64_t*> to_join_;  // of every giver, its first neighbour not yet looked at
-  std::vector<int32_t> cursor_;          // of every way, its first arc to a taker that may want
+  std::vector<int32_t> near_;            // givers beside a taker
+  std::vector<Way> ways_;
+  std::vector<Beside> beside_;
   bool swapped_ = false;
   double scale_ = 1, least_ = 0, total_ = 0;
 };

@@ -32,8 +32,15 @@ class DelayedConv(nn.Module):
 
     :math:`d` is the length of a shortest path along the edges. The first hop are the edges
     themselves, with their weights and features, self loops and repetitions; pairs further apart
-    have neither. The term that SAGE, GraphConv, GIN, attention and gated convs have for the node
-    itself comes with the first hop only; self loops that a conv adds it adds to every hop.
+    have neither. The term that a conv has for the node itself comes once, with the first hop: it is
+    left out of the others for SAGE, GraphConv, GIN, attention, gated convs and TAG, also inside
+    ``DirectedConv`` and ``CooperativeConv``, whose nodes act as they are now. Attention, gates and
+    messages of two ends ask the node as it is, :math:`x_i^\ell`, and hear others as they were. Self
+    loops that a conv adds it adds to every hop, of the state that is heard.
+
+    A conv of any other class keeps its own term at every hop, and is called with a pair of
+    features, others as they were and the node as it is. One that takes no pairs is refused unless
+    all are heard as they are (``hops <= delay``); one made for edge features, beyond one hop.
 
     Convs that are a weighted sum (GCN; SAGE and GraphConv with ``aggr`` a sum or a mean) project
     every state and take further hops and delays in one :func:`~gnnlib.ops.gather_reduce` over a
@@ -45,8 +52,9 @@ class DelayedConv(nn.Module):
     itself, and the paper does not (``add_self_loops=False``).
 
     Args:
-        conv: the layer of the first hop, a PyG conv or a gnnlib layer. The others have copies of
-            it.
+        conv: the layer of the first hop, a PyG conv or a gnnlib layer, which is used itself. The
+            other hops have copies of it with weights drawn anew, and of what it shares with other
+            layers, such as an action network.
         hops: the number of hops :math:`K`, at least 1.
         delay: :math:`\nu`, a whole number of at least 1, or ``math.inf``.
         share_weights: whether all hops share ``conv``.
@@ -55,7 +63,8 @@ class DelayedConv(nn.Module):
 
     Raises:
         TypeError: ``conv`` passes no messages.
-        ValueError: ``hops`` or ``delay`` is below 1, or ``conv`` caches its graph.
+        ValueError: ``hops`` or ``delay`` is no whole number of at least 1; or ``conv`` caches its
+            graph, is delayed already, is made for edge features, or takes no pair and hears late.
 
     Example:
         >>> from torch_geometric.nn import GCNConv
@@ -162,7 +171,8 @@ class DelayedConv(nn.Module):
             edge_index: the graph, anything :meth:`gnnlib.Edges.of` takes.
             edge_weight: ``[E]``, for convs that take it; of the first hop.
             edge_attr: ``[E, D]``, for convs that take it; of the first hop.
-            history: the inputs of the layers before; without one, this layer is the first.
+            history: the inputs of the layers before, of a depth of at least ``memory``; without
+                one, this layer is the first.
             k_hop: the pairs up to at least ``hops`` hops, from :func:`gnnlib.ops.k_hop` or
                 :class:`~gnnlib.encodings.AddKHop`; by default they are found, once a graph. With
                 other pairs in it, as relations of a rewired graph, this is a relational layer.
@@ -172,8 +182,9 @@ class DelayedConv(nn.Module):
             ``[N, out_channels]``.
 
         Raises:
-            ValueError: ``x`` is a pair or no matrix, the history or the pairs are of another graph,
-                or a state has another width than ``x``.
+            TypeError: ``x`` is no tensor, ``history`` no History or ``k_hop`` no KHop.
+            ValueError: ``x`` is a pair or no matrix, the history or the pairs are of another graph
+                or do not reach as far as ``hops``, or a state has another width than ``x``.
         """
         if isinstance(x, (tuple, list)):
             raise ValueError(

@@ -166,6 +166,7 @@ class DirectedConv(nn.Module):
             ``[N, out_channels]``.
 
         Raises:
+            TypeError: ``x`` is no tensor.
             ValueError: ``x`` is a pair or no matrix, or ``conv`` has no argument for a signal of
                 the edges.
         """

@@ -1,7 +1,6 @@
 """Convs that add nothing of the node itself: what they hear from others, and no more."""
 
 import copy
-import functools
 from typing import Any, get_args, get_origin, get_type_hints
 
 import torch_geometric.nn as pyg
@@ -11,7 +10,7 @@ from gnnlib.layers._roots import ROOTS, drop_root
 from gnnlib.lowering import Features, class_of
 
 # These leave the node itself out where a target has no features, ...
-_SILENT = (pyg.SAGEConv, pyg.GraphConv, pyg.GINConv, pyg.GINEConv)
+_SILENT = (pyg.SAGEConv, pyg.GraphConv, pyg.GINConv)
 # ... and these say nothing of it, once their root is taken out; self loops are neighbours.
 _ALONE = (pyg.GCNConv, pyg.SGConv, pyg.LGConv, pyg.TAGConv)
 # Convs that have no message without the features of an edge.
@@ -34,7 +33,7 @@ def neighbours_only(conv: nn.Module, *, share: bool = False) -> nn.Module:
     for name, part in wrapped.items():
         setattr(twin, name, neighbours_only(part, share=share))
     known: Any = twin
-    if kind in (pyg.GINConv, pyg.GINEConv) and isinstance(known.eps, nn.Parameter):
+    if kind is pyg.GINConv and isinstance(known.eps, nn.Parameter):
         eps = known.eps.detach()
         del known.eps
         known.register_buffer("eps", eps)
@@ -49,12 +48,14 @@ def features_for(conv: nn.Module, x: Features) -> Features:
         conv: the conv inside.
         x: ``[N, F]``; or a pair of the same nodes as they are heard and as they are now, of which
             a conv of :func:`neighbours_only` hears the first, and may ask the second how to listen.
+            They are one tensor where nobody is heard late, so that any conv takes it.
     """
-    if not isinstance(x, tuple):
+    if not isinstance(x, tuple) or hasattr(conv, "wraps"):
         return x
+    heard, now = x
     if class_of(conv) in _SILENT:
-        return x[0], None
-    return x if _takes_pairs(class_of(conv)) else x[0]
+        return heard, None
+    return heard if heard is now or class_of(conv) in _ALONE else x
 
 
 def check_far(conv: nn.Module, late: bool) -> None:
@@ -105,7 +106,6 @@ def _same_weights(conv: nn.Module) -> nn.Module:
     return twin
 
 
-@functools.cache
 def _takes_pairs(kind: type) -> bool:
     """Whether a class of convs is typed to take features of sources and of targets apart."""
     call: Any = getattr(kind, "forward_edges", kind.forward)  # type: ignore[attr-defined]

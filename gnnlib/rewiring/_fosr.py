@@ -38,15 +38,15 @@ class FoSR(Rewiring):
 
     so that :math:`x` follows the graph. An edge costs O(M + N log N), and no matrix of all pairs is
     made. No edge goes. In a graph of several components the first edge joins two of them, if there
-    were power steps enough. A complete graph gets no edges, one that is nearly so as many as there
-    are pairs left.
+    were power steps enough. A complete graph and one without edges stay so, and a graph with few
+    pairs left gets those.
 
     Both factors are rounded to 2^-30 of the largest; among equal products the smallest
     :math:`(u, v)` is taken.
 
     Differs: an isolated node is a component like others, whose entry in the matrix is 1 (the
-    paper's formula divides by zero), so it is joined with the first; in a graph without any edges
-    the starting vector, which is drawn, decides. A complete graph gets no self loop.
+    paper's formula divides by zero), so it is joined with the first. A complete graph gets no self
+    loop.
 
     Args:
         num_iterations: how many edges each graph gets, at least 0.
@@ -116,6 +116,8 @@ def _reference(
     found = [ptr.new_empty(2, 0)]
     for first, last in zip(ptr.tolist(), ptr.tolist()[1:], strict=False):
         own = slice(int(rowptr[first]), int(rowptr[last]))
+        if own.start == own.stop:
+            continue
         adj, x = start.new_zeros(last - first, last - first), start[first:last]
         adj[row[own] - first, col[own] - first] = 1
         for _ in range(power_iters):

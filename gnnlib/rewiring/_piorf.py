@@ -34,8 +34,10 @@ class PIORF(Rewiring):
     different nodes the smallest id comes first. Isolated nodes have no curvature and are no
     senders, but may be found by one.
 
-    A mesh keeps its curvature while its field changes: compute it once, store it with the mesh, and
-    name it in ``curvature``. Then a step costs a search for the farthest points alone.
+    A mesh keeps its curvature while its field changes: compute it once by
+    :func:`~gnnlib.rewiring.curvature.ollivier_ricci` and
+    :func:`~gnnlib.rewiring.curvature.node_mean`, store it with the mesh, and name it in
+    ``curvature``. Then a step costs a search for the farthest points alone.
 
     Differs: the authors' code maps the field to one number by a random layer that is never
     trained; the paper has the field itself. With a constant field that code joins all senders to
@@ -48,13 +50,12 @@ class PIORF(Rewiring):
         field: the name of what the nodes differ in, ``[N]`` or ``[N, d]``, such as a velocity.
         delta: how many nodes are senders, in percent, in [0, 100] (default 3).
         alpha: the mass that stays, in [0, 1) (default 0.5).
-        curvature: the name of the nodes' curvature ``[N]``, NaN where there is none; by default it
-            is computed.
+        curvature: the name of the nodes' curvature ``[N]``; by default it is computed.
         shared: the arguments of :class:`Rewiring`.
 
     Raises:
         ValueError: an argument is out of range, or the graph has no such attribute, or one of
-            another shape, or a field that is not finite.
+            another shape, or one that is not finite.
 
     Example:
         >>> import torch
@@ -64,7 +65,7 @@ class PIORF(Rewiring):
         >>> data.velocity = torch.tensor([0.0, 0.0, 0.0, 0.0, 2.0])
         >>> rewired = PIORF("velocity", delta=20)(data)  # one sender
         >>> rewired.edge_index[:, rewired.parent_id < 0].tolist()
-        [[1, 4], [4, 1]]
+        [[2, 4], [4, 2]]
     """
 
     def __init__(
@@ -97,9 +98,7 @@ class PIORF(Rewiring):
 
     def edit(self, graph: SimpleGraph, data: Any) -> Edit:
         """Decide what comes and what goes; see :class:`Rewiring`."""
-        field = _of_nodes(data, self.field).double().flatten(1)
-        if not field.isfinite().all():
-            raise ValueError(f"PIORF needs a finite `{self.field}`, as it compares its values")
+        field = _of_nodes(data, self.field)
         sender = self._senders(graph, data)
         receiver = _farthest(field, graph.ptr, sender)
         differs = (field[sender] != field[receiver]).any(1)
@@ -108,38 +107,31 @@ class PIORF(Rewiring):
 
     def _senders(self, graph: SimpleGraph, data: Any) -> Tensor:
         """The nodes of lowest curvature, their share of each graph."""
-        curvature = self._curvature(graph, data)
+        value = self._curvature(graph, data).mul(1e9).round()
         sizes = graph.ptr.diff()
         owner = torch.arange(graph.num_graphs).repeat_interleave(sizes)
-        order = (
-            torch.where(curvature.isnan(), float("inf"), curvature)
-            .mul(1e9)
-            .round()
-            .argsort(stable=True)
-        )
+        order = value.masked_fill(graph.degree == 0, float("inf")).argsort(stable=True)
         order = order[owner[order].argsort(stable=True)]
         rank = torch.arange(owner.numel()) - graph.ptr[owner]
         quota = (self.delta * sizes.double() / 100).floor()
         chosen = order[rank < quota[owner]]
-        return chosen[~curvature[chosen].isnan()]
+        return chosen[graph.degree[chosen] > 0]
 
     def _curvature(self, graph: SimpleGraph, data: Any) -> Tensor:
-        """``[N]``, NaN where a node has no edge."""
+        """The curvature of every node, ``[N]``."""
         if self.curvature is not None:
-            given = _of_nodes(data, self.curvature).double()
-            if given.numel() != graph.num_nodes:
-                raise ValueError(
-                    f"PIORF needs one `{self.curvature}` a node, got {list(given.shape)}"
-                )
+            given = _of_nodes(data, self.curvature)
+            if given.size(1) != 1:
+                raise ValueError(f"PIORF needs one `{self.curvature}` a node, not {given.size(1)}")
             return given.flatten()
         value = ollivier_ricci_of(graph, torch.arange(graph.num_edges), self.alpha)
         total = torch.bincount(graph.ends.flatten(), value.repeat(2), minlength=graph.num_nodes)
-        return total / graph.degree
+        return total / graph.degree.clamp(min=1)
 
 
 def _of_nodes(data: Any, name: str) -> Tensor:
-    """An attribute of the nodes of a graph, a batch or a list of graphs, a row for each."""
-    rows = []
+    """An attribute of the nodes of a graph, a batch or a list of graphs, ``[N, d]`` float64."""
+    rows = [torch.empty(0, 1)] if data == [] else []
     for graph in data if isinstance(data, list) else [data]:
         value = graph.get(name)
         if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != graph.num_nodes:
@@ -148,7 +140,10 @@ def _of_nodes(data: Any, name: str) -> Tensor:
                 f"PIORF needs `{name}` with a row for each of {graph.num_nodes} nodes, got {got}"
             )
         rows.append(value.detach().cpu()[:, None].flatten(1))
-    return torch.cat(rows) if rows else torch.empty(0, 1)
+    values = torch.cat(rows).double()
+    if not values.isfinite().all():
+        raise ValueError(f"PIORF needs a finite `{name}`, as it compares its values")
+    return values
 
 
 def _farthest(field: Tensor, ptr: Tensor, sender: Tensor) -> Tensor:

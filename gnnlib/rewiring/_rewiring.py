@@ -164,7 +164,7 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
             parent.split(sizes),  # type: ignore[no-untyped-call]
         )
         done = repr(self)
-        rewired = [self._applied(*one, done) for one in zip(graphs, rows, *changed, strict=True)]
+        rewired = [self._applied(done, *one) for one in zip(graphs, rows, *changed, strict=True)]
         if isinstance(data, Batch):
             _note_slices(rewired[0], [*rows[0]], torch.bincount(owner, minlength=data.num_graphs))
         return rewired
@@ -201,24 +201,24 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
 
     def _applied(
         self,
+        done: str,
         data: Any,
         rows: dict[str, Tensor],
         ends: Tensor,
         source: Tensor,
         relation: Tensor,
         parent: Tensor,
-        done: str,
     ) -> Any:
         """A graph with its edges.
 
         Args:
+            done: what to note.
             data: the graph, or the batch.
             rows: what new edges have of its attributes.
             ends: ``[2, E']``, the edges; a view, as all of these.
             source: ``[E']``, where each was among the old ones, -1 for new ones.
             relation: ``[E']``, the type of new ones, 0 for the others.
             parent: ``[E']``, which of its graph's edges each was, -1 for new ones.
-            done: what to note.
         """
         old = data.edge_index
         source = source.to(old.device)

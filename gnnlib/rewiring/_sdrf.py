@@ -30,7 +30,7 @@ class SDRF(Rewiring):
 
     .. math::
         \{\, (k, l) : k \in B_1(i),\ l \in B_1(j),\ k \ne l,\ k \not\sim l \,\},
-        \qquad p(k, l) \propto \exp\bigl(\tau \, (\mathrm{Ric}_{kl}(i, j) - \mathrm{Ric}(i, j))\bigr)
+        \quad p(k, l) \propto \exp\bigl(\tau \, (\mathrm{Ric}_{kl}(i, j) - \mathrm{Ric}(i, j))\bigr)
 
     where :math:`B_1` are the neighbours of a node and itself, and :math:`\mathrm{Ric}_{kl}` is the
     curvature with that pair joined; and then removes the edge of largest curvature, if that is
@@ -68,9 +68,10 @@ class SDRF(Rewiring):
     Example:
         >>> from torch_geometric.data import Data
         >>> edges = torch.tensor([[0, 0, 1, 2, 3, 3, 4], [1, 2, 2, 3, 4, 5, 5]])  # two triangles
-        >>> data = SDRF(1, tau=float("inf"), undirected=True)(Data(edge_index=edges))
+        >>> barbell = Data(edge_index=edges, num_nodes=6)
+        >>> data = SDRF(1, tau=float("inf"), undirected=True)(barbell)
         >>> data.edge_index[:, data.edge_type == 1].tolist()
-        [[0, 4], [4, 0]]
+        [[0, 3], [3, 0]]
     """
 
     def __init__(

@@ -500,8 +500,14 @@ NO_FEATURES = {"edge_attr": "TransformerConv without edge_dim fails on them with
             ),
             {},
         ),
+        (
+            lambda i, o, **k: DelayedConv(
+                DirectedConv(SAGEConv(i, o, **k)), 2, math.inf, share_weights=True
+            ),
+            {},
+        ),
     ],
-    ids=["sage", "gcn", "transformer", "graph"],
+    ids=["sage", "gcn", "transformer", "graph", "directed"],
 )
 def test_laws(make, skip):
     assert_layer(make, skip=skip)

@@ -21,6 +21,7 @@ from gnnlib.rewiring import _borf as module
 from gnnlib.rewiring._simple_graph import SimpleGraph
 from gnnlib.rewiring.curvature._ollivier_ricci import ollivier_ricci_of
 from gnnlib.rewiring.curvature._transport import farthest_transport
+from gnnlib.testing import assert_rewiring
 
 Curvatures = Callable[[nx.Graph, list[tuple[int, int]], float], list[float]]
 
@@ -180,3 +181,7 @@ def test_repr() -> None:
 def test_out_of_range(options: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         BORF(**options)
+
+
+def test_laws() -> None:
+    assert_rewiring(BORF, budget=lambda _: (3 * 4, 3 * 2))

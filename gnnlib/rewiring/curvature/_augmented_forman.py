@@ -74,8 +74,9 @@ def augmented_forman(
 
 def augmented_forman_of(graph: SimpleGraph, edges: Tensor, cycles: int = 3) -> Tensor:
     """The curvature of some of a graph's edges, ``[K]``; see :func:`augmented_forman`."""
-    plain: Tensor = 4 - graph.degree[graph.ends[:, edges]].sum(0)
+    value: Tensor = 4 - graph.degree[graph.ends[:, edges]].sum(0).double()
     if cycles == 3:
-        return (plain + 3 * triangle_counts_of(graph, edges)).double()
+        return value + 3 * triangle_counts_of(graph, edges)
     triangles, _, _, _, squares = cycle_counts_of(graph, edges)
-    return (plain + 3 * triangles + 2 * squares).double()
+    value += 3 * triangles + 2 * squares
+    return value

@@ -9,13 +9,13 @@ from torch import Tensor
 from gnnlib._hash import uniform
 from gnnlib.rewiring._simple_graph import SimpleGraph
 from gnnlib.rewiring.curvature._faces import per_edge
-from gnnlib.rewiring.curvature._laplacian import Components, pseudo_inverses, solutions
+from gnnlib.rewiring.curvature._laplacian import Components, Solver, pseudo_inverses
 from gnnlib.rewiring.curvature._transport import weight_of
 
 # Up to so many nodes a component's Laplacian is inverted.
 DENSE_LIMIT = 3000
-# Right sides that are solved for at once.
-_COLUMNS = 32
+# Signs that are drawn at once, of 53 random bits, and values of right sides that are solved for.
+_BITS, _AT_ONCE = 32, 2**20
 
 
 def effective_resistance(
@@ -163,12 +163,12 @@ def total_effective_resistance_of(
             inverse = pseudo_inverses(ends, conductance, some.numel(), size)
             total += size * float(inverse.diagonal(dim1=1, dim2=2).sum())
             continue
-        traces = []
-        for block in _blocks(epsilon):
+        solve, trace = Solver(ends, conductance, size), 0.0
+        for block in _blocks(epsilon, size):
             vector = _signs(seed, block, torch.arange(size))
             vector -= vector.mean(0)
-            traces.append((vector * solutions(ends, conductance, vector)).sum(0))
-        total += size * float(torch.cat(traces).mean())
+            trace += float((vector * solve(vector)).sum())
+        total += size * trace / _projections(epsilon)
     return total
 
 
@@ -180,9 +180,10 @@ def _resistances(
     for some, own, ends, conductance in _groups(graph, parts, edges, weight, dense_limit):
         size = int(parts.size[some[0]])
         if size <= dense_limit:
-            inverse = pseudo_inverses(ends, conductance, some.numel(), size).view(-1, size)
-            (u, v), diagonal = ends, inverse.view(-1, size, size).diagonal(dim1=1, dim2=2).flatten()
-            found[own] = diagonal[u] + diagonal[v] - 2 * inverse[u, v % size]
+            inverse = pseudo_inverses(ends, conductance, some.numel(), size)
+            graph_of, (u, v) = ends[0] // size, ends % size
+            own_voltage = inverse[graph_of, u, u] + inverse[graph_of, v, v]
+            found[own] = own_voltage - 2 * inverse[graph_of, u, v]
         else:
             found[own] = _projected(ends, conductance, size, epsilon, seed)
     return found[edges]
@@ -190,12 +191,12 @@ def _resistances(
 
 def _projected(ends: Tensor, weight: Tensor, size: int, epsilon: float, seed: int) -> Tensor:
     """The resistances of all edges of a large component, estimated."""
-    total, root = torch.zeros_like(weight), weight.sqrt()[:, None]
-    for block in _blocks(epsilon):
-        current = _signs(seed, block, *ends) * root
+    solve, total, root = Solver(ends, weight, size), torch.zeros_like(weight), weight.sqrt()
+    for block in _blocks(epsilon, weight.numel()):
+        current = _signs(seed, block, *ends) * root[:, None]
         right = current.new_zeros(size, current.size(1))
         right.index_add_(0, ends[0], current).index_add_(0, ends[1], -current)
-        potential = solutions(ends, weight, right)
+        potential = solve(right)
         total += (potential[ends[0]] - potential[ends[1]]).square().sum(1)
     return total / _projections(epsilon)
 
@@ -228,18 +229,20 @@ def _projections(epsilon: float) -> int:
     return math.ceil(2 / epsilon**2)
 
 
-def _blocks(epsilon: float) -> Iterator[tuple[int, int]]:
-    """Which projections are made at once, the first and how many."""
-    count = _projections(epsilon)
-    for first in range(0, count, _COLUMNS):
-        yield first, min(_COLUMNS, count - first)
+def _blocks(epsilon: float, height: int) -> Iterator[tuple[int, int]]:
+    """Which projections of so many values are made at once, from the first to the last."""
+    count, width = _projections(epsilon), _BITS * max(_AT_ONCE // (_BITS * height), 1)
+    for first in range(0, count, width):
+        yield first, min(first + width, count)
 
 
 def _signs(seed: int, block: tuple[int, int], *keys: Tensor) -> Tensor:
     """1 or -1, for each tuple of keys and each of a block's projections."""
-    first, count = block
-    bits = (uniform(seed, torch.tensor(first), *keys) * 2.0**53).long()
-    return (bits[:, None] >> torch.arange(count) & 1).double() * 2 - 1
+    first, last = block
+    draw = torch.arange(first // _BITS, -(-last // _BITS))
+    bits = (uniform(seed, draw, *(key[:, None] for key in keys)) * 2.0**53).long()
+    signs = (bits[..., None] >> torch.arange(_BITS) & 1).flatten(1)
+    return signs[:, : last - first].double() * 2 - 1
 
 
 def _conductance(graph: SimpleGraph, edge_weight: Tensor | None) -> Tensor:

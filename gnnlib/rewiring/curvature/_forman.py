@@ -84,9 +84,9 @@ def forman_of(
     if weight is None:
         return (mass * (2 - graph.degree))[ends].sum(0)
     root = weight.sqrt()
-    around = torch.bincount(
-        graph.ends.flatten(), (1 / root).repeat(2), minlength=graph.num_nodes
-    )  # the edge itself as well, hence the 2
+    # Over all edges at a node: the edge itself as well, hence the 2.
+    around = torch.zeros(graph.num_nodes, dtype=torch.float64)
+    around.index_add_(0, graph.ends.flatten(), (1 / root).repeat(2))
     value: Tensor = (mass * 2)[ends].sum(0) - root[edges] * (mass * around)[ends].sum(0)
     return value
 

@@ -75,37 +75,43 @@ def pseudo_inverses(ends: Tensor, weight: Tensor, count: int, size: int) -> Tens
     return inverse - 1 / (scale * size)
 
 
-def solutions(ends: Tensor, weight: Tensor, right: Tensor) -> Tensor:
-    """Solve ``L x = b`` for the Laplacian of a connected graph, by conjugate gradients.
+class Solver:
+    """Solves ``L x = b`` for the Laplacian of a connected graph, by conjugate gradients.
 
     Args:
         ends: ``[2, M]``.
         weight: ``[M]``.
-        right: ``[N, K]``, columns ``b`` whose sums are 0.
-
-    Returns:
-        ``[N, K]``, each column up to a constant.
-
-    Raises:
-        RuntimeError: they do not converge.
+        size: how many nodes there are.
     """
-    adj = Adjacency.of(torch.cat([ends, ends.flip(0)], 1), right.size(0))
-    both = weight.repeat(2)
-    degree = gather_reduce(torch.ones_like(right[:, :1]), adj, both)
-    found, rest = torch.zeros_like(right), right
-    step = rest / degree
-    error = (rest * step).sum(0)
-    goal = error * _TOLERANCE**2
-    for _ in range(10 * right.size(0)):
-        if bool((error <= goal).all()):
-            return found
-        image = degree * step - gather_reduce(step, adj, both)
-        length = torch.where(error > goal, error / (step * image).sum(0), 0)
-        found, rest = found + length * step, rest - length * image
-        scaled = rest / degree
-        before, error = error, (rest * scaled).sum(0)
-        step = scaled + torch.where(before > goal, error / before, 0) * step
-    raise RuntimeError(
-        f"conjugate gradients do not converge on a component of {right.size(0)} nodes (are weights "
-        "of very different sizes? raise `dense_limit` above that to solve it directly)"
-    )
+
+    def __init__(self, ends: Tensor, weight: Tensor, size: int) -> None:
+        self._adj = Adjacency.of(torch.cat([ends, ends.flip(0)], 1), size)
+        self._weight = weight.repeat(2)
+        self._degree = self._near(weight.new_ones(size, 1))
+
+    def __call__(self, right: Tensor) -> Tensor:
+        """The solutions ``[N, K]``, each up to a constant, of columns ``[N, K]`` that sum to 0.
+
+        Raises:
+            RuntimeError: they do not converge.
+        """
+        found, rest = torch.zeros_like(right), right
+        step = rest / self._degree
+        error = (rest * step).sum(0)
+        goal = error * _TOLERANCE**2
+        for _ in range(10 * right.size(0)):
+            if bool((error <= goal).all()):
+                return found
+            image = self._degree * step - self._near(step)
+            length = torch.where(error > goal, error / (step * image).sum(0), 0)
+            found, rest = found + length * step, rest - length * image
+            scaled = rest / self._degree
+            before, error = error, (rest * scaled).sum(0)
+            step = scaled + torch.where(before > goal, error / before, 0) * step
+        raise RuntimeError(
+            f"conjugate gradients do not converge on a component of {right.size(0)} nodes (are "
+            "weights of very different sizes? raise `dense_limit` above that to solve it directly)"
+        )
+
+    def _near(self, x: Tensor) -> Tensor:
+        return gather_reduce(x, self._adj, self._weight)

@@ -1,6 +1,5 @@
 """From curvatures of edges to those of nodes."""
 
-import torch
 from torch import Tensor
 
 from gnnlib.rewiring._simple_graph import SimpleGraph
@@ -39,6 +38,6 @@ def node_mean(curvature: Tensor, edge_index: Tensor, num_nodes: int | None = Non
         )
     real = graph.of >= 0
     of, given = graph.of[real], given[real]
-    value = torch.bincount(of, given, graph.num_edges) / torch.bincount(of)
-    total = torch.bincount(graph.ends.flatten(), value.repeat(2), graph.num_nodes)
+    value = given.new_zeros(graph.num_edges).index_add_(0, of, given) / of.bincount()
+    total = given.new_zeros(graph.num_nodes).index_add_(0, graph.ends.flatten(), value.repeat(2))
     return (total / graph.degree.clamp(min=1)).to(edge_index.device)

@@ -19,7 +19,7 @@ class TransportPlan(NamedTuple):
     """What moves where, for some edges; what stays where it is is not listed.
 
     Attributes:
-        edge: ``[P]``, which of the caller's edges, ascending by its place among those asked for.
+        edge: ``[P]``, which of the caller's edges, in the order in which they were asked for.
         source: ``[P]``, the node that mass leaves, of the walk from the edge's first end.
         target: ``[P]``, the node that it goes to, of the walk from the second end.
         amount: ``[P]`` float64, how much, of 1 in all.
@@ -48,11 +48,13 @@ def transport_plan(
         \pi^* = \arg\min_\pi \sum_{p, q} \pi(p, q)\, d(p, q)
         \quad\text{with}\quad \sum_q \pi(p, q) = \mu_u(p),\ \sum_p \pi(p, q) = \mu_v(q)
 
-    for an edge from u to v and the walks :math:`\mu` of :func:`ollivier_ricci`, whose value is 1 less
-    the sum (Ollivier, 2009). Mass that both walks have at a node stays there and is not listed.
+    for an edge from u to v and the walks :math:`\mu` of :func:`ollivier_ricci`, whose value is 1
+    less the sum (Ollivier, 2009). Mass that both walks have at a node stays there and is not
+    listed.
 
-    An edge often has several optimal plans. Which one is found depends on the graph around the
-    edge and on the order of its nodes alone: it is the same in a batch and on any number of threads.
+    An edge often has several optimal plans. Which one is found depends on the graph around the edge
+    and on the order of its nodes alone: it is the same in a batch and on any number of threads
+    (without compiled kernels it may be another one).
 
     Args:
         edge_index: ``[2, E]``. Self loops have no plan; repeated edges count once in walks.
@@ -63,8 +65,8 @@ def transport_plan(
         undirected: ``None`` or ``True``.
 
     Returns:
-        A :class:`TransportPlan`: one row for each pair of nodes of an edge between which mass moves,
-        by the edges' order, then by ``source`` and ``target``.
+        A :class:`TransportPlan`: a row for each pair of nodes between which mass moves, by the
+        order of ``edges``, then by ``source`` and ``target``.
 
     Raises:
         ValueError: as :func:`ollivier_ricci`.

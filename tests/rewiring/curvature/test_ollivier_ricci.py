@@ -13,8 +13,8 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from gnnlib.rewiring._simple_graph import SimpleGraph
-from gnnlib.rewiring.curvature import jost_liu, ollivier_ricci
 from gnnlib.rewiring.curvature import _ollivier_ricci as module
+from gnnlib.rewiring.curvature import jost_liu, ollivier_ricci
 from tests.rewiring.curvature.transports import NAMED, curvature, edges_of, graphs
 
 
@@ -23,7 +23,7 @@ def close(found: Tensor, expected: list[float]) -> None:
     torch.testing.assert_close(found, both, rtol=0, atol=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(graphs(), st.sampled_from([0.0, 0.5, 0.3, 0.9]))
 def test_is_the_linear_program(graph: nx.Graph, alpha: float) -> None:
     found = ollivier_ricci(edges_of(graph), len(graph), alpha=alpha)
@@ -37,7 +37,7 @@ def test_is_the_linear_program_on_named_graphs(name: str, alpha: float) -> None:
     close(ollivier_ricci(edges_of(graph), alpha=alpha), curvature(graph, alpha))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(graphs(8), st.integers(0, 1000), st.sampled_from([0.0, 0.5, 0.3]), st.booleans())
 def test_walks_go_by_weight(graph: nx.Graph, seed: int, alpha: float, whole: bool) -> None:
     draw = torch.Generator().manual_seed(seed)
@@ -80,7 +80,7 @@ def test_a_walk_that_stays_has_no_curvature(name: str) -> None:
     torch.testing.assert_close(near, nearer, rtol=0, atol=1e-8)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(graphs())
 def test_lies_between_the_bounds(graph: nx.Graph) -> None:
     edges = edges_of(graph)

@@ -39,7 +39,7 @@ def check(graph: nx.Graph, plan: TransportPlan, alpha: float) -> None:
         assert work == pytest.approx(1 - float(kappa[edge]), abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(graphs(), st.sampled_from([0.0, 0.5, 0.3]), st.booleans(), st.integers(0, 100))
 def test_is_optimal(graph: nx.Graph, alpha: float, weighted: bool, seed: int) -> None:
     given = None

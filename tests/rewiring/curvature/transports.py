@@ -18,12 +18,12 @@ NAMED = {
     "tree": nx.balanced_tree(2, 3),
     "grid": nx.convert_node_labels_to_integers(nx.grid_2d_graph(4, 4)),
     "barbell": nx.barbell_graph(5, 0),
-    "hypercube": nx.convert_node_labels_to_integers(nx.hypercube_graph(4)),
+    "hypercube": nx.convert_node_labels_to_integers(nx.hypercube_graph(3)),
     "petersen": nx.petersen_graph(),
     "bipartite": nx.complete_bipartite_graph(3, 5),
     "karate": nx.karate_club_graph(),
-    "hubs": nx.barabasi_albert_graph(60, 3, seed=1),
-    "dense": nx.gnp_random_graph(25, 0.4, seed=2),
+    "hubs": nx.barabasi_albert_graph(30, 3, seed=1),
+    "dense": nx.gnp_random_graph(14, 0.5, seed=2),
 }
 
 
