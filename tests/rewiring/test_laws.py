@@ -38,6 +38,12 @@ TABLE = {
         {"n_iter": 3, "batch_add": 99, "batch_remove": 99},
     ),
     "FoSR": Row({"num_iterations": 4}, lambda _: (4, 0), {"num_iterations": 300}, keeps=True),
+    "LASER": Row(
+        {"num_snapshots": 3},
+        lambda data: (data.num_nodes**2, 0),
+        {"num_snapshots": 9, "additions_factor": 1.0, "minimum_additions": 99},
+        keeps=True,
+    ),
     "PIORF": Row(
         {"field": "x", "delta": 20},
         lambda data: (data.num_nodes // 5, 0),
@@ -99,8 +105,7 @@ def test_a_complete_graph_gets_no_edge(name: str, size: int) -> None:
 @every_method
 def test_a_graph_without_edges(name: str) -> None:
     rewired = make(name)(graph(5, []))
-    # FoSR takes isolated nodes for components, and joins them; the others go by edges.
-    assert rewired.num_edges == (8 if name == "FoSR" else 0)
+    assert rewired.num_edges == 0
     assert (rewired.parent_id == -1).all()
 
 
