@@ -113,7 +113,7 @@ def draw_curvature(
     written = [out / "curvature.pt", out / "histogram.png"]
     atomic_write(written[0], saved(values[0] if found.single else values))
     joined = torch.cat([torch.empty(0, dtype=torch.float64), *values])
-    label = f"{kind.replace('_', ' ')} curvature"
+    label = f"{kind.replace('_', ' ').title()} curvature"
     plot_histogram(joined, written[1], label)
     if found.graphs and found.graphs[0].num_nodes <= MOST_NODES:
         written.append(out / "graph.png")

@@ -81,12 +81,12 @@ def _config_of(method: type[Rewiring]) -> Any:
         arguments = {name: getattr(config, name) for name in own | shared}
         return method(**arguments | {"undirected": config.undirected or None})
 
-    summary = (parse(method.__doc__ or "").short_description or "").partition(" (functional name")
+    summary = _plain((inspect.getdoc(method) or "").split("\n\n")[0]).partition(" (functional name")
     return make_dataclass(
         method.__name__,
         fields,
         bases=(RewireConfig,),
-        namespace={"method": made, "__doc__": f"{method.__name__}: {_plain(summary[0])}."},
+        namespace={"method": made, "__doc__": f"{method.__name__}: {summary[0]}."},
         frozen=True,
         kw_only=True,
     )

@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as stop:
         flag = " with --resume" if isinstance(command, TrainConfig) else ""
-        text = f"{stop or 'stopped'}; repeat the command{flag} to continue"
+        text = f"{str(stop) or 'stopped'}; repeat the command{flag} to continue"
         errors.print(escape(text), highlight=False, soft_wrap=True)
         return 130
     return 0
@@ -112,7 +112,7 @@ def _say_written(console: Console, written: Sequence[Path]) -> None:
 def _summary(kind: str, values: Tensor) -> Table:
     """One row a figure of the curvature of all edges."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(kind.replace("_", " "), no_wrap=True)
+    table.add_column(f"{kind.replace('_', ' ').title()} curvature", no_wrap=True)
     table.add_column("", justify="right", no_wrap=True)
     known = values[values.isfinite()]
     table.add_row("edges, each way", f"{known.numel():,}")

@@ -8,7 +8,13 @@ import torch
 from torch_geometric.data import Data
 
 from gnnlib import _files
-from gnnlib.plotting import plot_actions, plot_curves
+from gnnlib.plotting import (
+    plot_actions,
+    plot_curvature,
+    plot_curves,
+    plot_histogram,
+    plot_rewiring,
+)
 
 HISTORY = [
     {"epoch": 1, "loss": 1.0, "val": None, "test": None, "seconds": 0.1},
@@ -74,3 +80,30 @@ def test_a_full_disk_keeps_the_old_picture(tmp_path, monkeypatch):
         plot_curves({"A": {"gcn": HISTORY}}, path)
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
+
+
+GRAPHS = [
+    (4, [[0, 1, 1, 2, 2], [1, 0, 2, 1, 2]]),  # an isolated node and a self loop
+    (3, [[0, 1], [1, 2]]),  # edges one way
+    (1, [[], []]),
+    (0, [[], []]),
+]
+
+
+@pytest.mark.parametrize(("num_nodes", "edge_index"), GRAPHS)
+def test_curvature_and_rewiring(tmp_path, num_nodes, edge_index):
+    data = Data(edge_index=torch.tensor(edge_index, dtype=torch.long), num_nodes=num_nodes)
+    values = torch.linspace(-1, 1, data.num_edges)
+    values[data.edge_index[0] == data.edge_index[1]] = torch.nan
+    plot_curvature(data, values, tmp_path / "curvature.png", "curvature")
+    bare = Data(edge_index=torch.empty(2, 0, dtype=torch.long), num_nodes=num_nodes)
+    plot_rewiring(data, bare, tmp_path / "gone.png")
+    plot_rewiring(bare, data, tmp_path / "new.png")
+    for name in ("curvature", "gone", "new"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("values", [[], [torch.nan, torch.inf], [0.0], [-1.0, 0.5, 0.5, torch.nan]])
+def test_histogram(tmp_path, values):
+    plot_histogram(torch.tensor(values), tmp_path / "histogram.svg", "curvature")
+    assert (tmp_path / "histogram.svg").read_bytes().startswith(b"<?xml")

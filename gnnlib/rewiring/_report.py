@@ -188,7 +188,9 @@ def shown(value: float | None, sign: str = "") -> str:
     """A figure as a table has it."""
     if value is None:
         return "-"
-    return f"{value:{sign},}" if isinstance(value, int) else f"{value:{sign},.4g}"
+    if isinstance(value, int):
+        return f"{value:{sign},}"
+    return f"{round(value, 9) + 0.0:{sign},.4g}"  # no rounded zero, nor a negative one
 
 
 def _graphs(data: Data | Sequence[Data]) -> list[Any]:

@@ -31,7 +31,11 @@ class Row(NamedTuple):
 
 
 TABLE = {
-    "AFRC": Row({"n_iter": 1}, lambda data: (data.num_edges, data.num_edges), {"n_iter": 9}),
+    "AFRC": Row(
+        {"n_iter": 1},
+        lambda data: (data.num_edges, data.num_edges),
+        {"n_iter": 5, "thresholds": (0.0, 1.0)},
+    ),
     "BORF": Row(
         {"n_iter": 2, "batch_add": 3, "batch_remove": 1},
         lambda _: (6, 2),

@@ -1,0 +1,263 @@
+"""`gnnlib rewire` and `gnnlib curvature`: graphs from files into files, whole or not at all."""
+
+import pytest
+import torch
+from torch_geometric.data import Batch, Data, InMemoryDataset
+from torch_geometric.datasets import KarateClub
+from torch_geometric.utils import to_undirected
+
+from gnnlib import _rewire
+from gnnlib._graph_files import Graphs, read_graphs, write_graphs
+from gnnlib.cli import main
+from gnnlib.rewiring import FoSR, curvature
+
+PNG = b"\x89PNG"
+
+
+def graph(seed, num_nodes=12):
+    torch.manual_seed(seed)
+    edge_index = to_undirected(torch.randint(num_nodes, (2, 20)))
+    attr = torch.rand(edge_index.size(1), 2)
+    return Data(x=torch.rand(num_nodes, 3), edge_index=edge_index, edge_attr=attr, y=seed % 2)
+
+
+def same(a, b):
+    assert sorted(a.keys()) == sorted(b.keys())
+    for key in a.keys():  # noqa: SIM118
+        equal = torch.equal(a[key], b[key]) if torch.is_tensor(a[key]) else a[key] == b[key]
+        assert equal, key
+
+
+@pytest.fixture
+def graphs(tmp_path):
+    found = [graph(seed) for seed in range(5)]
+    torch.save(found, tmp_path / "in.pt")
+    return found
+
+
+def rewire(tmp_path, out, source="in.pt", *more):
+    arguments = ["rewire", "fosr", str(tmp_path / source), "--out", str(tmp_path / out)]
+    return main([*arguments, "--num-iterations", "3", "--fill", "0.5", *more])
+
+
+FOSR = FoSR(num_iterations=3, fill=0.5)
+
+
+# Files ------------------------------------------------------------------------------------------
+
+
+def test_one_graph(tmp_path, capsys):
+    torch.save(graph(0), tmp_path / "in.pt")
+    assert rewire(tmp_path, "out.pt") == 0
+    (found,) = read_graphs(str(tmp_path / "out.pt")).graphs
+    same(found, FOSR(graph(0)))
+    printed = capsys.readouterr().out
+    for words in (repr(FOSR), "spectral gap", "3 edges came and 0 went", "out.pt", "out.png"):
+        assert words in printed
+    assert (tmp_path / "out.png").read_bytes().startswith(PNG)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.pt", "out.png", "out.pt"]
+
+
+def test_a_list_of_graphs(tmp_path, graphs):
+    assert rewire(tmp_path, "out.pt") == 0
+    found = read_graphs(str(tmp_path / "out.pt"))
+    assert not found.single
+    for rewired, data in zip(found.graphs, graphs, strict=True):
+        same(rewired, FOSR(data))
+
+
+def test_a_folder_is_a_data_set_of_pyg(tmp_path, graphs):
+    assert rewire(tmp_path, "out") == 0
+    dataset = InMemoryDataset(str(tmp_path / "out"))
+    dataset.load(str(tmp_path / "out" / "processed" / "data.pt"))
+    assert len(dataset) == len(graphs)
+    for rewired, data in zip(dataset, graphs, strict=True):
+        assert torch.equal(rewired.edge_index, FOSR(data).edge_index)
+        assert torch.equal(rewired.parent_id, FOSR(data).parent_id)
+    assert (tmp_path / "out" / "graphs.png").exists()
+    # And it is something to rewire, and may be written again.
+    assert rewire(tmp_path, "out", "out") == 0
+    found = read_graphs(str(tmp_path / "out")).graphs
+    assert found[0].rewiring == f"{FOSR!r} | {FOSR!r}"
+
+
+@pytest.mark.parametrize("suffix", ["txt", "csv", "tsv"])
+def test_an_edge_list(tmp_path, suffix):
+    separator = {"txt": " ", "csv": ",", "tsv": "\t"}[suffix]
+    lines = ["# a comment", "% num_nodes: 7", "", *(f"{i}{separator}{i + 1}" for i in range(5))]
+    (tmp_path / f"in.{suffix}").write_text("\n".join(lines))
+    assert rewire(tmp_path, f"out.{suffix}", f"in.{suffix}", "--undirected") == 0
+    (data,) = read_graphs(str(tmp_path / f"in.{suffix}")).graphs
+    (found,) = read_graphs(str(tmp_path / f"out.{suffix}")).graphs
+    assert found.num_nodes == data.num_nodes == 7
+    expected = FoSR(num_iterations=3, undirected=True)(data)
+    assert torch.equal(found.edge_index, expected.edge_index)
+
+
+def test_an_empty_edge_list(tmp_path):
+    (tmp_path / "in.txt").write_text("# num_nodes: 3\n")
+    data = read_graphs(str(tmp_path / "in.txt")).graphs[0]
+    assert (data.num_nodes, data.num_edges) == (3, 0)
+    write_graphs(Graphs([data], True), tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == "# num_nodes: 3\n"
+
+
+def test_a_data_set_by_name(tmp_path):
+    assert (
+        main(["rewire", "sdrf", "karateclub", "--out", f"{tmp_path}/a.pt", "--max-steps", "2"]) == 0
+    )
+    assert read_graphs(f"{tmp_path}/a.pt").graphs[0].num_nodes == 34
+
+
+# Stopping ---------------------------------------------------------------------------------------
+
+
+def test_a_stopped_command_goes_on(tmp_path, graphs, monkeypatch, capsys):
+    monkeypatch.setattr(_rewire, "AT_ONCE", 2)
+    calls = []
+    forward = FoSR.forward
+
+    def counted(self, data):
+        calls.append(len(data))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return forward(self, data)
+
+    monkeypatch.setattr(FoSR, "forward", counted)
+    assert rewire(tmp_path, "out.pt") == 130
+    assert capsys.readouterr().err == "stopped; repeat the command to continue\n"
+    assert not (tmp_path / "out.pt").exists()
+    assert rewire(tmp_path, "out.pt") == 0
+    assert calls == [2, 2, 2, 1]  # the first two graphs once
+    found = read_graphs(str(tmp_path / "out.pt")).graphs
+    assert len(found) == len(graphs)
+    same(found[0], forward(FOSR, graphs[0]))
+    assert not (tmp_path / ".out.pt.parts").exists()
+
+
+def test_other_arguments_take_nothing_of_a_stopped_command(tmp_path, graphs, monkeypatch):
+    monkeypatch.setattr(_rewire, "AT_ONCE", 2)
+    monkeypatch.setattr(
+        _rewire, "write_graphs", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    assert rewire(tmp_path, "out.pt") == 130
+    monkeypatch.undo()
+    assert rewire(tmp_path, "out.pt", "in.pt", "--seed", "3") == 0
+    found = read_graphs(str(tmp_path / "out.pt")).graphs
+    same(found[0], FoSR(num_iterations=3, fill=0.5, seed=3)(graphs[0]))
+    assert not (tmp_path / ".out.pt.parts").exists()
+
+
+# Errors -----------------------------------------------------------------------------------------
+
+
+def one_line(capsys, *words):
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    for word in words:
+        assert word in printed.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("in.pt", b"garbage", ["in.pt", "damaged"]),
+        ("in.txt", b"source target\n", ["two node ids a line"]),
+        ("in.txt", b"0 1 2\n", ["two columns, got 3"]),
+        ("in.txt", b"0 -1\n", ["from 0 on, got -1"]),
+        ("in.txt", b"# num_nodes: 2\n0 4\n", ["num_nodes: 2", "node 4"]),
+        ("in.txt", b"0 1\n1 2\n", ["one way only", "undirected"]),
+        ("in.json", b"{}", ["must end in .pt"]),
+    ],
+)
+def test_a_file_that_holds_no_graph(tmp_path, capsys, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    assert rewire(tmp_path, "out.pt", name) == 2
+    one_line(capsys, *words)
+    assert not (tmp_path / "out.pt").exists()
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("code of a file was run",))
+
+
+@pytest.mark.parametrize(
+    "content", [Harmful(), torch.eye(2), Batch.from_data_list([graph(0)]), [graph(0), 3]]
+)
+def test_a_file_of_other_things(tmp_path, capsys, content):
+    torch.save(content, tmp_path / "in.pt")
+    assert rewire(tmp_path, "out.pt") == 2
+    one_line(capsys, "a Data")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nowhere.pt", ["there is no file"]),
+        ("nonesuch", ["unknown data set", "there is no file"]),
+        ("", ["has no file processed/data.pt"]),
+    ],
+)
+def test_a_source_that_is_missing(tmp_path, capsys, source, words):
+    assert rewire(tmp_path, "out.pt", source) == 2
+    one_line(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("out.json", ["must end in .pt"]),
+        ("out.txt", ["the edges of one graph, but there are 5"]),
+        ("full", ["holds mine.txt"]),
+    ],
+)
+def test_a_place_that_will_not_do(tmp_path, graphs, capsys, out, words):  # noqa: ARG001
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    assert rewire(tmp_path, out) == 2
+    one_line(capsys, *words)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "in.pt"]
+
+
+def test_bad_arguments(tmp_path, graphs, capsys):  # noqa: ARG001
+    assert rewire(tmp_path, "out.pt", "in.pt", "--relation", "0") == 2
+    one_line(capsys, "must be at least 1")
+    for arguments in (["rewire"], ["rewire", "nonesuch"], ["rewire", "fosr"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+        assert capsys.readouterr().err
+
+
+# Curvature --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["balanced_forman", "ollivier_ricci"])
+def test_curvature_of_a_graph(tmp_path, capsys, kind):
+    out = tmp_path / "out"
+    assert main(["curvature", "KarateClub", "--out", str(out), "--kind", kind]) == 0
+    found = torch.load(out / "curvature.pt")
+    assert torch.equal(found, getattr(curvature, kind)(KarateClub()[0].edge_index))
+    for name in ("histogram.png", "graph.png"):
+        assert (out / name).read_bytes().startswith(PNG)
+    printed = capsys.readouterr().out
+    for words in ("156", f"{found.min():.4g}", f"{found.mean():.4g}", "graph.png"):
+        assert words in printed
+
+
+def test_curvature_of_a_data_set(tmp_path, graphs):
+    assert main(["curvature", str(tmp_path / "in.pt"), "--out", str(tmp_path / "out")]) == 0
+    found = torch.load(tmp_path / "out" / "curvature.pt")
+    assert [len(values) for values in found] == [data.num_edges for data in graphs]
+
+
+def test_curvature_of_self_loops_and_of_nothing(tmp_path, capsys):
+    for name, text in (("loops.txt", "0 0\n0 1\n"), ("none.txt", "# num_nodes: 2\n")):
+        (tmp_path / name).write_text(text)
+        arguments = ["curvature", str(tmp_path / name), "--out", str(tmp_path / "out")]
+        assert main([*arguments, "--undirected"]) == 0
+    assert main(["curvature", str(tmp_path / "loops.txt"), "--out", str(tmp_path / "out")]) == 2
+    assert "one way only" in capsys.readouterr().err
