@@ -88,6 +88,22 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
       "k_hop_count(Tensor rowptr, Tensor col, Tensor? t_rowptr, Tensor? t_col, Tensor roots, "
       "SymInt num_hops, SymInt num_samples) -> Tensor");
   m.def("cycle_counts(Tensor rowptr, Tensor col, Tensor source, Tensor target) -> Tensor");
+  m.def("triangle_counts(Tensor rowptr, Tensor col, Tensor source, Tensor target) -> Tensor");
+  m.def(
+      "fosr(Tensor rowptr, Tensor col, Tensor ptr, Tensor start, SymInt num_edges, SymInt "
+      "power_iters) -> Tensor");
+  m.def(
+      "laser(Tensor rowptr, Tensor col, Tensor ptr, SymInt num_snapshots, float additions_factor, "
+      "SymInt minimum_additions, SymInt seed) -> (Tensor, Tensor)");
+  m.def(
+      "sdrf(Tensor rowptr, Tensor col, Tensor ptr, SymInt max_steps, float tau, float "
+      "removal_bound, bool remove_edges, SymInt seed) -> Tensor");
+  m.def(
+      "ollivier_ricci(Tensor rowptr, Tensor col, Tensor? mass, Tensor source, Tensor target, float "
+      "alpha) -> Tensor");
+  m.def(
+      "transport_plans(Tensor rowptr, Tensor col, Tensor? mass, Tensor source, Tensor target, "
+      "float alpha) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("gru_cell(Tensor input, Tensor state, Tensor h) -> Tensor");
   m.def(
       "gru_cell_grad(Tensor grad, Tensor input, Tensor state, Tensor h) -> (Tensor, Tensor, "

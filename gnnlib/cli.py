@@ -3,7 +3,10 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Union
+
+import numpy as np
+from torch import Tensor
 
 from gnnlib import __version__
 
@@ -15,6 +18,8 @@ try:
     from rich.markup import escape
     from rich.table import Table
 
+    from gnnlib._rewire import draw_curvature, rewire
+    from gnnlib._rewire_config import CurvatureConfig, RewireConfig, rewire_configs
     from gnnlib.demo import DemoConfig, demo
     from gnnlib.training import Result, TrainConfig, train
 except ModuleNotFoundError as error:
@@ -22,10 +27,16 @@ except ModuleNotFoundError as error:
         f"the gnnlib command needs {error.name}, which is not installed: pip install gnnlib[train]"
     ) from error
 
-Command = (
-    Annotated[TrainConfig, tyro.conf.subcommand("train", description="Train one model.")]
-    | Annotated[DemoConfig, tyro.conf.subcommand("demo")]
-)
+# Of types that are known at run time, as those of the rewirings.
+Command: Any = Union[  # noqa: UP007
+    Annotated[TrainConfig, tyro.conf.subcommand("train", description="Train one model.")],
+    Annotated[DemoConfig, tyro.conf.subcommand("demo")],
+    Annotated[
+        rewire_configs(),
+        tyro.conf.subcommand("rewire", description="Rewire a graph or a data set."),
+    ],
+    Annotated[CurvatureConfig, tyro.conf.subcommand("curvature")],
+]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,15 +63,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         console.print(f"gnnlib {__version__}", highlight=False)
         return 0
-    command: TrainConfig | DemoConfig = tyro.cli(
+    command: Any = tyro.cli(
         Command,
         prog="gnnlib",
-        description="Train graph neural networks. `gnnlib --version` prints the version.",
+        description="Train graph neural networks, and rewire graphs. `gnnlib --version` prints the "
+        "version.",
+        config=(tyro.conf.FlagCreatePairsOff,),
         args=arguments,
     )
     try:
-        results = [train(command)] if isinstance(command, TrainConfig) else demo(command)
-    except (ValueError, OSError, FloatingPointError) as error:
+        _run(command, console, errors)
+    except (ValueError, OSError, FloatingPointError, IndexError, TypeError) as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt as stop:
@@ -68,9 +81,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = f"{stop or 'stopped'}; repeat the command{flag} to continue"
         errors.print(escape(text), highlight=False, soft_wrap=True)
         return 130
-    out = command.folder if isinstance(command, TrainConfig) else command.out
-    _report(console, results, out)
     return 0
+
+
+def _run(command: Any, console: Console, errors: Console) -> None:
+    """Do what was asked for, and print what came of it."""
+    bar = errors.is_terminal
+    if isinstance(command, TrainConfig):
+        _report(console, [train(command)], command.folder)
+    elif isinstance(command, DemoConfig):
+        _report(console, demo(command), command.out)
+    elif isinstance(command, RewireConfig):
+        method = command.method()
+        report, written = rewire(method, command.data, command.out, command.root, bar)
+        console.print(escape(repr(method)), highlight=False, soft_wrap=True)
+        console.print(report)
+        _say_written(console, written)
+    else:
+        kind, data, undirected = command.kind, command.data, command.undirected
+        values, written = draw_curvature(kind, data, command.out, command.root, undirected, bar)
+        console.print(_summary(kind, values))
+        _say_written(console, written)
+
+
+def _say_written(console: Console, written: Sequence[Path]) -> None:
+    names = ", ".join(str(path) for path in written)
+    console.print(f"written: {escape(names)}", highlight=False, soft_wrap=True)
+
+
+def _summary(kind: str, values: Tensor) -> Table:
+    """One row a figure of the curvature of all edges."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(kind.replace("_", " "), no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+    known = values[values.isfinite()]
+    table.add_row("edges, each way", f"{known.numel():,}")
+    table.add_row("self loops, without a curvature", f"{values.isnan().sum():,}")
+    if known.numel():
+        table.add_row("mean", f"{known.mean():.4g}")
+        table.add_row("below zero", f"{(known < 0).double().mean():.1%}")
+        names = ("smallest", "lower quartile", "median", "upper quartile", "largest")
+        for name, value in zip(names, np.quantile(known, [0, 0.25, 0.5, 0.75, 1]), strict=True):
+            table.add_row(name, f"{value:.4g}")
+    return table
 
 
 # Under torchrun every process gets here.

@@ -1,4 +1,4 @@
-"""Pictures of a training run: its curves, and what every node does in every layer."""
+"""Pictures of a training run, of what nodes do in every layer, and of curved and rewired graphs."""
 
 import io
 import math
@@ -17,6 +17,7 @@ try:
     import networkx as nx
     from matplotlib.axes import Axes
     from matplotlib.collections import LineCollection
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
     from matplotlib.figure import Figure
 except ModuleNotFoundError as error:
     raise ImportError(
@@ -116,9 +117,7 @@ def plot_actions(data: Data, actions: Sequence[Actions], path: Path) -> None:
     """
     if not actions:
         raise ValueError("actions is empty, so there is no layer to draw; pass one record a layer")
-    graph = to_networkx(data, to_undirected=True, remove_self_loops=True)
-    # More room and more steps than networkx's defaults, which leave hubs in a knot.
-    layout = nx.spring_layout(graph, k=1.8 / math.sqrt(max(len(graph), 1)), iterations=300, seed=0)
+    graph, layout = _laid_out(data)
     places = np.array([layout[node] for node in graph]).reshape(-1, 2)
     columns = min(len(actions), 4)
     rows = math.ceil(len(actions) / columns)
@@ -126,7 +125,7 @@ def plot_actions(data: Data, actions: Sequence[Actions], path: Path) -> None:
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()
-    size = min(140.0, 4500 / max(len(graph), 1))
+    size = _dot(graph)
     for layer, (axes, action) in enumerate(zip(panels, actions, strict=False), start=1):
         listens, broadcasts = action.listens.cpu(), action.broadcasts.cpu()
         source, target = data.edge_index.cpu()
@@ -159,6 +158,117 @@ def plot_actions(data: Data, actions: Sequence[Actions], path: Path) -> None:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     _write(figure, path)
+
+
+def plot_histogram(values: Tensor, path: Path, label: str) -> None:
+    """Draw how often values come.
+
+    Args:
+        values: Numbers; NaN and infinities do not count.
+        path: The picture to write or replace; its suffix names the format (``.png``, ``.svg``).
+        label: What the numbers are.
+
+    Raises:
+        OSError: The picture cannot be written.
+    """
+    known = values[values.isfinite()].cpu().numpy()
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(known, bins=50, color=BLUE)
+    if known.size:
+        axes.axvline(np.median(known), color=RED, lw=1.4, label=f"median {np.median(known):.3g}")
+        axes.legend(frameon=False)
+    axes.set_xlabel(label, color=INK)
+    axes.set_ylabel("edges", color=INK)
+    _tidy(axes)
+    _write(figure, path)
+
+
+def plot_curvature(data: Data, values: Tensor, path: Path, label: str) -> None:
+    """Draw a graph with its edges coloured by a value: red below zero, blue above.
+
+    Args:
+        data: The graph; a few hundred nodes at most are legible.
+        values: ``[E]``, a number for each column of ``data.edge_index``; self loops are not drawn.
+        path: The picture to write or replace; its suffix names the format (``.png``, ``.svg``).
+        label: What the numbers are.
+
+    Raises:
+        OSError: The picture cannot be written.
+    """
+    graph, layout = _laid_out(data)
+    ends = map(tuple, data.edge_index.t().sort(1).values.tolist())
+    value = dict(zip(ends, values.tolist(), strict=True))
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    edges = [tuple(sorted(edge)) for edge in graph.edges]
+    found = np.array([value[edge] for edge in edges])
+    finite = np.abs(found[np.isfinite(found)])
+    limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    lines = LineCollection(
+        [(layout[u], layout[v]) for u, v in edges],
+        array=found,
+        # Blue and red that colour-blind readers can tell apart, and a middle that paper shows.
+        cmap=LinearSegmentedColormap.from_list("curvature", [RED, PALE, BLUE]),
+        norm=Normalize(-limit, limit),
+        linewidths=1.8,
+        zorder=1,
+    )
+    axes.add_collection(lines)
+    _dots(axes, graph, layout)
+    figure.colorbar(lines, ax=axes, label=label, shrink=0.7)
+    _write(figure, path)
+
+
+def plot_rewiring(before: Data, after: Data, path: Path) -> None:
+    """Draw a graph before and after a rewiring, with what went in red and what came in blue.
+
+    Args:
+        before: The graph; a few hundred nodes at most are legible.
+        after: The same nodes with other edges.
+        path: The picture to write or replace; its suffix names the format (``.png``, ``.svg``).
+
+    Raises:
+        OSError: The picture cannot be written.
+    """
+    graph, layout = _laid_out(before)
+    other = to_networkx(after, to_undirected=True, remove_self_loops=True)
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    sides = (("before", graph, other, RED, "go"), ("after", other, graph, BLUE, "are new"))
+    for axes, (title, own, rest, colour, what) in zip(figure.subplots(1, 2), sides, strict=True):
+        axes.set_axis_off()
+        lines: dict[bool, list[Any]] = {True: [], False: []}
+        for u, v in own.edges:
+            lines[rest.has_edge(u, v)].append((layout[u], layout[v]))
+        axes.add_collection(LineCollection(lines[True], colors="#9AA0A6", linewidths=0.9, zorder=1))
+        axes.add_collection(LineCollection(lines[False], colors=colour, linewidths=1.8, zorder=2))
+        _dots(axes, graph, layout)
+        axes.set_title(
+            f"{title}: {own.number_of_edges()} edges, of which {len(lines[False])} {what}",
+            fontsize=10,
+            color=INK,
+        )
+    _write(figure, path)
+
+
+def _laid_out(data: Data) -> tuple[Any, Any]:
+    """The graph for networkx, undirected, and where its nodes are."""
+    graph = to_networkx(data, to_undirected=True, remove_self_loops=True)
+    # More room and more steps than networkx's defaults, which leave hubs in a knot.
+    spacing = 1.8 / math.sqrt(max(len(graph), 1))
+    return graph, nx.spring_layout(graph, k=spacing, iterations=300, seed=0)
+
+
+def _dot(graph: Any) -> float:
+    """The size of a node."""
+    return min(140.0, 4500 / max(len(graph), 1))
+
+
+def _dots(axes: Axes, graph: Any, layout: Any) -> None:
+    places = np.array([layout[node] for node in graph]).reshape(-1, 2)
+    x, y = places.T
+    axes.scatter(x, y, s=_dot(graph), c=INK, edgecolors="white", linewidths=0.8, zorder=3)
 
 
 def _tidy(axes: Axes) -> None:

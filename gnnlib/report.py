@@ -1,6 +1,5 @@
 """Which layer of a model runs how, and why not faster."""
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from torch import nn
 from torch_geometric.nn.conv import MessagePassing
 
+from gnnlib._rich import as_text
 from gnnlib.accelerate import is_accelerated
 from gnnlib.lowering import class_of, row_of, watched, why_not
 
@@ -48,19 +48,7 @@ class Report:
         return len(self.layers)
 
     def __str__(self) -> str:
-        try:
-            from rich.console import Console
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                "a report is printed by rich, which is not installed: pip install rich "
-                "(or read its `layers`)"
-            ) from error
-        terminal = Console()
-        out = io.StringIO()
-        # A table is as wide as its text, where no terminal limits it.
-        width = terminal.width if terminal.is_terminal else 1000
-        Console(file=out, width=width).print(self.__rich__())
-        return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
+        return as_text(self.__rich__())
 
     def __rich__(self) -> Any:
         from rich.box import SIMPLE_HEAD

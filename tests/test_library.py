@@ -42,7 +42,8 @@ from gnnlib.ops import (
     _tree,
     _tree_gru,
 )
-from gnnlib.rewiring.curvature import _cycles
+from gnnlib.rewiring import _fosr, _laser, _sdrf
+from gnnlib.rewiring.curvature import _cycles, _ollivier_ricci, _transport, _triangles
 
 BUILT = pytest.mark.skipif(not _library.AVAILABLE, reason="the extension is not built")
 LIBRARY = Path(gnnlib.__file__).with_name("_C.abi3.so")
@@ -85,6 +86,12 @@ REFERENCES = {
     "stack_hops": _stack_hops._reference,
     "k_hop_count": _k_hop._count_reference,
     "cycle_counts": _cycles._reference,
+    "triangle_counts": _triangles._reference,
+    "fosr": _fosr._reference,
+    "laser": _laser._reference,
+    "sdrf": _sdrf._reference,
+    "ollivier_ricci": _ollivier_ricci._reference,
+    "transport_plans": _transport._reference,
     "gru_cell": _gru._cell_reference,
     "gru_cell_grad": _gru._cell_grad_reference,
     "gru_pair": _gru._pair_reference,

@@ -7,6 +7,7 @@ from ._directed_task import DirectedPreferentialAttachment as DirectedPreferenti
 from ._extrapolation import MaxDegree as MaxDegree
 from ._extrapolation import ShortestPath as ShortestPath
 from ._load import load as load
+from ._load import load_graphs as load_graphs
 from ._load import names as names
 from ._pna_multitask import PNAMultitask as PNAMultitask
 from ._ring_transfer import RingTransfer as RingTransfer

@@ -9,7 +9,7 @@ from torch_geometric.data import (  # type: ignore[import-untyped, unused-ignore
     InMemoryDataset,
 )
 
-from ._root_neighbors import _generator
+from gnnlib._check import check_whole
 
 
 class DirectedNeighborMean(InMemoryDataset):  # type: ignore[misc, unused-ignore]
@@ -54,12 +54,11 @@ class DirectedNeighborMean(InMemoryDataset):  # type: ignore[misc, unused-ignore
         seed: int = 0,
         transform: Callable[[Data], Data] | None = None,
     ) -> None:
-        if num_nodes < 1:
-            raise ValueError(f"num_nodes must be at least 1, got {num_nodes}")
+        check_whole(num_nodes=num_nodes)
         if not 0 <= p <= 1:
             raise ValueError(f"p must be in [0, 1], got {p}")
         super().__init__(transform=transform)
-        generator = _generator("train", seed)
+        generator = torch.Generator().manual_seed(seed % 2**63)
         edge_index = _random_pairs(num_nodes, p, generator)
         x = 2 * torch.rand(num_nodes, generator=generator) - 1
         before, after = (_mean(x, way) for way in (edge_index, edge_index.flip(0)))
@@ -113,17 +112,12 @@ class DirectedPreferentialAttachment(InMemoryDataset):  # type: ignore[misc, unu
         seed: int = 0,
         transform: Callable[[Data], Data] | None = None,
     ) -> None:
-        for name, value, least in (
-            ("num_nodes", num_nodes, 1),
-            ("num_classes", num_classes, 2),
-            ("m", m, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+        check_whole(num_nodes=num_nodes, m=m)
+        check_whole(2, num_classes=num_classes)
         if not 0 <= h <= 1:
             raise ValueError(f"h must be in [0, 1], got {h}")
         super().__init__(transform=transform)
-        generator = _generator("train", seed)
+        generator = torch.Generator().manual_seed(seed % 2**63)
         other = torch.rand(num_classes, num_classes, generator=generator).fill_diagonal_(0)
         matrix = (1 - h) * other / other.sum(1, keepdim=True)
         matrix.fill_diagonal_(h)

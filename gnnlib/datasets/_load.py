@@ -126,6 +126,41 @@ def load(name: str, root: str | Path | None = None, split: int = 0, seed: int = 
     )
 
 
+def load_graphs(name: str, root: str | Path | None = None, seed: int = 0) -> list[Data]:
+    """Load all graphs of a data set by name, as PyG has them, with all splits.
+
+    Args:
+        name: One of `names`, in upper or lower case.
+        root: Folder of the files, for the data sets that have any (default: the environment
+            variable ``GNNLIB_DATA``); see `load`.
+        seed: Seed of generated data sets (default 0).
+
+    Returns:
+        The graphs, for the caller to change: a list of one for a data set of one graph.
+
+    Raises:
+        ValueError: The name is unknown, the data set has files and there is neither ``root`` nor
+            ``GNNLIB_DATA``, or the files are damaged.
+        FileNotFoundError: Files of the data set are missing in ``root``.
+        OSError: The cache cannot be written.
+
+    Example:
+        >>> [graph.num_nodes for graph in load_graphs("KarateClub")]
+        [34]
+    """
+    name = _full_name(name)
+    row = _TABLE[name]
+    if isinstance(row, _Read):
+        return row.files.graphs(name, root)
+    # Where the splits are nodes of one graph, all three are the same.
+    splits = {id(split): split for split in row.make(seed)}.values()
+    return [
+        graph
+        for split in splits
+        for graph in (split.to_data_list() if isinstance(split, Batch) else [split])
+    ]
+
+
 _WIDTH: dict[Kind, Callable[[Tensor], int]] = {
     "multiclass": lambda y: int(y.max()) + 1,
     "binary": lambda _: 1,

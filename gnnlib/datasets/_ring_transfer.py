@@ -8,6 +8,8 @@ from torch_geometric.data import (  # type: ignore[import-untyped, unused-ignore
     InMemoryDataset,
 )
 
+from gnnlib._check import check_whole
+
 
 class RingTransfer(InMemoryDataset):  # type: ignore[misc, unused-ignore]
     r"""Rings on which a node must learn what the node opposite to it knows.
@@ -55,10 +57,9 @@ class RingTransfer(InMemoryDataset):  # type: ignore[misc, unused-ignore]
         seed: int = 0,
         transform: Callable[[Data], Data] | None = None,
     ) -> None:
-        numbers = {"num_nodes": num_nodes, "num_graphs": num_graphs, "num_classes": num_classes}
-        for (name, value), least in zip(numbers.items(), (3, 1, 2), strict=True):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+        check_whole(3, num_nodes=num_nodes)
+        check_whole(1, num_graphs=num_graphs)
+        check_whole(2, num_classes=num_classes)
         super().__init__(transform=transform)
         generator = torch.Generator().manual_seed(seed % 2**63)
         y = torch.randperm(num_graphs, generator=generator) % num_classes

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 from scipy.sparse import csc_array, csr_array, diags_array, issparse
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, reverse_cuthill_mckee
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, splu
 
 # Numbers that differ by less, relative to the largest, are the same but for rounding.
@@ -16,6 +16,8 @@ TIE = 1e-6
 SMALL = 256
 # Restarts after which Lanczos turns to the inverse.
 RESTARTS = 100
+# Entries in a row of a matrix's factors up to which Lanczos begins with the inverse.
+FILL = 128
 # Eigenvalues that differ by less of the norm are the same.
 SAME = 1e-11
 # Below all eigenvalues of a positive semidefinite matrix, so that the inverse exists.
@@ -105,7 +107,7 @@ def _of_component(laplacian: Any, k: int, dense_limit: int, seed: int) -> tuple[
         laplacian = laplacian.toarray() if issparse(laplacian) else laplacian
         values, vectors = scipy.linalg.eigh(laplacian, subset_by_index=[0, min(k, size) - 1])
     else:
-        values, vectors = _lanczos(laplacian, k, seed)
+        values, vectors = _lanczos(csr_array(laplacian), k, seed)
     # Positive semidefinite: what is below zero was rounded.
     return values.clip(min=0), fix_phases(vectors)
 
@@ -131,16 +133,17 @@ def _lanczos(laplacian: Any, k: int, seed: int) -> tuple[Any, Any]:
 def _start(laplacian: Any, generator: Any, k: int) -> Callable[[Any], Any]:
     """A search for ``k`` more eigenvectors of the smallest eigenvalues, orthogonal to those known.
 
-    On the matrix, or on its inverse if its eigenvalues are too close together for that: gaps are
-    small where a graph falls apart easily, as a path or a mesh does, and there the factors of its
-    Laplacian stay sparse.
+    On the inverse, which needs the fewest steps, where the factors of the Laplacian stay sparse, as
+    those of a path, a tree or a mesh do; else on the matrix, and on the inverse after all if the
+    eigenvalues are too close together for that. SciPy has one complex Lanczos, inside ``eigs``: for
+    a complex matrix ``eigsh`` calls that.
     """
     size = laplacian.shape[0]
     norm = abs(laplacian).sum(axis=1).max()
     options: dict[str, Any] = {"ncv": 3 * k + 20}
     if "rng" in inspect.signature(eigs).parameters:  # from scipy 1.17 on
         options["rng"] = generator
-    inverse: Any = None
+    inverse = _inverse(laplacian) if _factors_stay_sparse(laplacian) else None
 
     def direct(x: Any, known: Any) -> Any:
         return laplacian @ x + 2 * norm * (known @ (known.conj().T @ x))
@@ -161,14 +164,28 @@ def _start(laplacian: Any, generator: Any, k: int) -> Callable[[Any], Any]:
             except ArpackNoConvergence as partial:
                 if known.size:  # what was missed would have come first
                     return partial.eigenvectors
-                shifted = laplacian - SHIFT * diags_array(np.ones(size))
-                inverse = splu(
-                    csc_array(shifted), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0
-                )
+                inverse = _inverse(laplacian)
         operator = _operator(lambda x: inverted(x, known), size)
         return eigs(operator, which="LR", **options)[1]
 
     return search
+
+
+def _factors_stay_sparse(laplacian: Any) -> bool:
+    """Of a connected graph: whether a cheap bound on their size is small enough."""
+    size = laplacian.shape[0]
+    if laplacian.nnz < 3 * size:  # a tree, whose leaves go first and leave nothing behind
+        return True
+    order = reverse_cuthill_mckee(laplacian, symmetric_mode=True)
+    place = np.empty(size, dtype=np.int64)
+    place[order] = np.arange(size)
+    first = np.minimum.reduceat(place[laplacian.indices], laplacian.indptr[:-1])
+    return bool((place - first).sum() <= FILL * size)
+
+
+def _inverse(laplacian: Any) -> Any:
+    shifted = laplacian - SHIFT * diags_array(np.ones(laplacian.shape[0]))
+    return splu(csc_array(shifted), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0)
 
 
 def _operator(matvec: Callable[[Any], Any], size: int) -> Any:

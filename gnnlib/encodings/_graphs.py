@@ -116,7 +116,7 @@ def store(
         sizes: rows of each graph.
         shift: what batching has added to each graph's part; default nothing.
     """
-    data[name] = value.to(data.edge_index.device)
+    data[name] = value if data.edge_index is None else value.to(data.edge_index.device)
     if hasattr(data, "_slice_dict"):
         slices = torch.tensor([0, *sizes]).cumsum(0)
         shifts = torch.zeros(len(sizes), dtype=torch.int64) if shift is None else shift

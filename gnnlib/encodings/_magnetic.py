@@ -1,13 +1,14 @@
 """Eigenvectors of the magnetic Laplacian, which know which way edges point."""
 
 import math
-import warnings
 from typing import Any
 
 import torch
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
+from gnnlib._check import check_whole
+from gnnlib._warning import warn
 from gnnlib.encodings._eigenpairs import magnetic_laplacian, smallest_eigenpairs
 from gnnlib.encodings._graphs import check_name, graphs_of, store
 
@@ -23,9 +24,10 @@ class AddMagneticLaplacianPE(BaseTransform):  # type: ignore[misc]
         S = A \vee A^\top, \quad \Theta = 2 \pi q' (A - A^\top),
 
     from Geisler et al., 2023, "Transformers Meet Directed Graphs", section 3. :math:`A` is binary
-    and without self loops, :math:`D` holds the degrees of :math:`S`. With ``relative``,
-    :math:`q' = q / \max(1, \min(m, N))` for :math:`m` pairs of nodes with an edge one way only, so
-    that the phase from one end of a graph to the other stays bounded; otherwise :math:`q' = q`.
+    and without self loops, whatever the edges weigh; :math:`D` holds the degrees of :math:`S`. With
+    ``relative``, :math:`q' = q / \max(1, \min(m, N))` for :math:`m` pairs of nodes with an edge one
+    way only, so that the phase from one end of a graph to the other stays bounded; otherwise
+    :math:`q' = q`.
     :math:`L` is Hermitian: its eigenvalues are real and not negative, its eigenvectors complex,
     their moduli say where a node is, their phases what is upstream of what. On a directed path, and
     on any tree, the phase of the first eigenvector falls by :math:`2 \pi q'` with every edge.
@@ -42,8 +44,9 @@ class AddMagneticLaplacianPE(BaseTransform):  # type: ignore[misc]
     them. Connected components are solved one by one, and each has its anchor.
 
     Up to ``dense_limit`` nodes a component is solved densely; above, by SciPy's Lanczos from
-    seeded vectors, on the matrix, or on its inverse where its eigenvalues are too close together,
-    and once more without what was found, until no copy of an eigenvalue is missing.
+    seeded vectors, on the inverse of a path, a tree or a mesh, else on the matrix, or on its
+    inverse if its eigenvalues are too close together, and once more without what was found, until
+    no copy of an eigenvalue is missing.
 
     Args:
         k: number of eigenpairs, at least 1.
@@ -91,14 +94,10 @@ class AddMagneticLaplacianPE(BaseTransform):  # type: ignore[misc]
         dense_limit: int = 1000,
         seed: int = 0,
     ) -> None:
-        if k < 1:
-            raise ValueError(f"`k` must be at least 1, got {k}")
+        check_whole(k=k)
+        check_whole(0, dense_limit=dense_limit, seed=seed)
         if not 0 <= q < math.inf:
             raise ValueError(f"`q` must be finite and not negative, got {q}")
-        if dense_limit < 0 or seed < 0:
-            raise ValueError(
-                f"`dense_limit` and `seed` must not be negative, got {dense_limit} and {seed}"
-            )
         check_name(attr_name)
         self.k = k
         self.q = q
@@ -129,7 +128,7 @@ class AddMagneticLaplacianPE(BaseTransform):  # type: ignore[misc]
             vectors[graph.nodes, :count] = torch.from_numpy(found[1])
             mask[i, :count] = True
         if undirected and self.q:
-            warnings.warn(self._lost(undirected, len(graphs)), UserWarning, stacklevel=3)
+            warn(self._lost(undirected, len(graphs)))
         real = torch.promote_types(torch.get_default_dtype(), torch.float32)
         pe = torch.view_as_real(vectors).to(real)
         nodes = [graph.num_nodes for graph in graphs]

@@ -1,6 +1,5 @@
 """Random walks both ways along directed edges, as an encoding."""
 
-import warnings
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -8,6 +7,8 @@ import torch
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
+from gnnlib._check import check_whole
+from gnnlib._warning import warn
 from gnnlib.encodings._graphs import Graph, check_name, graphs_of, store
 from gnnlib.encodings._walks import edge_form, node_form, pair_form, transition
 
@@ -101,14 +102,12 @@ class AddDirectedRandomWalkPE(BaseTransform):  # type: ignore[misc]
         *,
         dense_limit: int = 2000,
     ) -> None:
-        if walk_length < 1:
-            raise ValueError(f"`walk_length` must be at least 1, got {walk_length}")
+        check_whole(walk_length=walk_length)
+        check_whole(0, dense_limit=dense_limit)
         if form not in get_args(Form):
             raise ValueError(f"`form` must be 'node', 'edge' or 'pair', got {form!r}")
         if restart is not None and not 0 < restart < 1:
             raise ValueError(f"`restart` must be in (0, 1), or None, got {restart}")
-        if dense_limit < 0:
-            raise ValueError(f"`dense_limit` must not be negative, got {dense_limit}")
         self.walk_length = walk_length
         self.form = form
         self.restart = restart
@@ -125,7 +124,7 @@ class AddDirectedRandomWalkPE(BaseTransform):  # type: ignore[misc]
             found.append(pe)
             undirected += same
         if undirected:
-            warnings.warn(self._lost(undirected, len(graphs)), UserWarning, stacklevel=3)
+            warn(self._lost(undirected, len(graphs)))
         pe = torch.from_numpy(np.concatenate(found))
         if self.form == "edge":
             order = torch.from_numpy(np.concatenate([graph.edges for graph in graphs]))

@@ -96,14 +96,16 @@ class DIMPAConv(nn.Module):
 
     def _over_paths(self, x: Tensor, edges: Edges, weight: Tensor) -> Tensor:
         """The sum over hops of what a node hears through ``edges``."""
-        wide = torch.promote_types(x.dtype, torch.float32)
-        count = weighted_degrees(edges, wide).unsqueeze(-1) + self.tau
-        share = (1 / torch.where(count == 0, 1, count)).to(x.dtype)
+        dtype = x.dtype
+        # Sums before they are divided pass the range of float16.
+        x = x.to(torch.promote_types(dtype, torch.float32))
+        count = weighted_degrees(edges, x.dtype).unsqueeze(-1) + self.tau
+        share = 1 / torch.where(count == 0, 1, count)
         out = weight[0] * x
         for factor in weight[1:]:
             x = torch.add(aggregate(x, edges, "sum"), x, alpha=self.tau) * share
             out = out + factor * x
-        return out
+        return out.to(dtype)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(hop={self.hop}, tau={self.tau:g})"

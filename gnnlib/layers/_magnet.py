@@ -1,7 +1,6 @@
 """MagNet's convolution: the direction of an edge is the phase of a complex weight."""
 
 import math
-import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.nn.dense import Linear
 
 from gnnlib import ops
+from gnnlib._warning import warn
 from gnnlib.adjacency import Adjacency
 from gnnlib.edges import Edges
 from gnnlib.layers._pairs import Pairs
@@ -55,7 +55,8 @@ class MagNetConv(nn.Module):
         K: :math:`K \geq 1`, the order of the polynomial, how many hops it reaches.
         q: :math:`q \in [0, 0.25]`: 0 ignores directions, 0.25 makes one-way edges imaginary.
         learn_q: whether :math:`q` is a parameter.
-        normalization: ``"sym"``, or ``None`` for the unnormalised Laplacian.
+        normalization: ``"sym"``, or ``None`` for the unnormalised Laplacian, whose largest
+            eigenvalue depends on the graph: of a batch, :meth:`forward` must know ``batch``.
         bias: whether to add :math:`b`.
 
     Raises:
@@ -127,6 +128,7 @@ class MagNetConv(nn.Module):
         edge_index: Any,
         edge_weight: Tensor | None = None,
         *,
+        batch: Tensor | None = None,
         lambda_max: float | Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         r"""Convolve complex features.
@@ -136,10 +138,11 @@ class MagNetConv(nn.Module):
             x_imag: ``[N, in_channels]``.
             edge_index: the directed graph, anything :meth:`gnnlib.Edges.of` takes.
             edge_weight: ``[E]``, not negative.
+            batch: ``[N]``, the graph in ``[0, N)`` that each node is in; default one graph. Only
+                the default of ``lambda_max`` without normalisation asks for it.
             lambda_max: :math:`\lambda_{\max}`, a number, or ``[N]``, for each node that of its
                 graph. By default 2, which no eigenvalue passes, and without normalisation twice
-                the largest entry of :math:`D_s`, which none passes either, but which in a batch is
-                that of all graphs.
+                the largest entry of :math:`D_s` in a graph, which none passes either.
 
         Returns:
             ``[N, out_channels]``, real and imaginary.
@@ -162,7 +165,7 @@ class MagNetConv(nn.Module):
         for lin in self.lins:
             real = lin(x_real)
             terms.append(torch.stack([real, real if x_imag is x_real else lin(x_imag)], 1))
-        out = self._convolved(terms, edges, lambda_max)
+        out = self._convolved(terms, edges, batch, lambda_max)
         return out[:, 0], out[:, 1]
 
     def forward_edges(
@@ -171,16 +174,21 @@ class MagNetConv(nn.Module):
         edges: Edges,
         generator: torch.Generator | None = None,  # noqa: ARG002  (as in all layers)
         *,
+        batch: Tensor | None = None,
         lambda_max: float | Tensor | None = None,
     ) -> Tensor:
         """As :meth:`forward`, on ``[N, 2, in_channels]``, real and imaginary."""
-        return self._convolved([lin(x) for lin in self.lins], edges, lambda_max)
+        return self._convolved([lin(x) for lin in self.lins], edges, batch, lambda_max)
 
     def _convolved(
-        self, terms: list[Tensor], edges: Edges, lambda_max: float | Tensor | None
+        self,
+        terms: list[Tensor],
+        edges: Edges,
+        batch: Tensor | None,
+        lambda_max: float | Tensor | None,
     ) -> Tensor:
         """The polynomial of the Laplacian whose terms multiply ``[N, 2, out_channels]`` each."""
-        laplacian = self._scaled_laplacian(terms[0].dtype, edges, lambda_max)
+        laplacian = self._scaled_laplacian(terms[0].dtype, edges, batch, lambda_max)
         # Clenshaw's recurrence: as many products as the other way, but as wide as the output.
         ahead: Tensor = terms[-1]
         later: Tensor | None = None
@@ -190,7 +198,11 @@ class MagNetConv(nn.Module):
         return ahead if self.bias is None else ahead + self.bias
 
     def _scaled_laplacian(
-        self, dtype: torch.dtype, edges: Edges, lambda_max: float | Tensor | None
+        self,
+        dtype: torch.dtype,
+        edges: Edges,
+        batch: Tensor | None,
+        lambda_max: float | Tensor | None,
     ) -> Callable[[Tensor], Tensor]:
         wide = torch.promote_types(dtype, torch.float32)
         pairs = Pairs.of(edges.adj)
@@ -201,7 +213,7 @@ class MagNetConv(nn.Module):
         ones = torch.ones(edges.adj.num_dst, 1, dtype=wide, device=edges.adj.device)
         degree = ops.gather_reduce(ones, pairs.both, torch.cat([size, size]))
         scale = _inverse_root(degree) if self.normalization == "sym" else ones
-        factor = 2 / self._largest(degree, lambda_max)
+        factor = 2 / self._largest(degree, batch, lambda_max)
         diagonal = None
         if lambda_max is not None or self.normalization is None:
             diagonal = factor * (1 if self.normalization == "sym" else degree) - 1
@@ -220,14 +232,19 @@ class MagNetConv(nn.Module):
 
         return apply
 
-    def _largest(self, degree: Tensor, lambda_max: float | Tensor | None) -> Tensor:
+    def _largest(
+        self, degree: Tensor, batch: Tensor | None, lambda_max: float | Tensor | None
+    ) -> Tensor:
         """``[N, 1]`` or ``[1, 1]``, what no eigenvalue passes."""
         if lambda_max is not None:
             given: Tensor = torch.as_tensor(lambda_max, dtype=degree.dtype, device=degree.device)
             return given.view(-1, 1)
         if self.normalization == "sym":
             return degree.new_full((1, 1), 2.0)
-        bound = 2 * torch.cat([degree, degree.new_zeros(1, 1)]).amax().reshape(1, 1)
+        if batch is None:
+            bound = 2 * torch.cat([degree, degree.new_zeros(1, 1)]).amax().reshape(1, 1)
+        else:  # as many places as nodes: how many graphs there are would be data
+            bound = 2 * ops.scatter(degree, batch, 0, dim_size=len(degree), reduce="max")[batch]
         return torch.where(bound > 0, bound, 1)
 
     def _warn(self, edges: Edges, pairs: Pairs, total: Tensor, balance: Tensor) -> None:
@@ -237,12 +254,11 @@ class MagNetConv(nn.Module):
         if bool((balance.abs() > 1e-6 * total).any()):  # it is the weights that have a direction
             return
         _told.add(edges.adj)
-        warnings.warn(
+        warn(
             "the graph is undirected (every edge has its reverse, of the same weight), so the "
             "phase of the magnetic Laplacian is zero everywhere: MagNetConv is then ChebConv on "
             "real and imaginary parts alike, and `q` changes nothing and learns nothing. If the "
-            "data is directed, load it without making it undirected.",
-            stacklevel=2,
+            "data is directed, load it without making it undirected."
         )
 
     def __repr__(self) -> str:

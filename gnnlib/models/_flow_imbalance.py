@@ -79,15 +79,19 @@ def flow_imbalance_loss(
     if num_pairs is not None and not 1 <= num_pairs <= most:
         raise ValueError(f"`num_pairs` must be in [1, {most}], got {num_pairs}")
     edges = Edges.of(edges, edge_weight, size=prob.size(0))
-    flow = prob.T @ aggregate(prob, edges.T, "sum")
-    degree = weighted_degrees(edges, prob.dtype) + weighted_degrees(edges.T, prob.dtype)
-    scores, imbalance, total = _scores(flow, prob.T @ degree, normalization)
+    # Sums over all nodes pass the range of float16.
+    wide = prob.to(torch.promote_types(prob.dtype, torch.float32))
+    flow = wide.T @ aggregate(wide, edges.T, "sum")
+    degree = weighted_degrees(edges, wide.dtype) + weighted_degrees(edges.T, wide.dtype)
+    scores, imbalance, total = _scores(flow, wide.T @ degree, normalization)
     if threshold == "std":
         kept = imbalance.square() > 9 * total
-        return 1 - (scores * kept).sum() / kept.sum().clamp(min=1)
-    if threshold == "sort" and num_pairs is not None:
-        scores = scores.topk(num_pairs).values
-    return 1 - scores.mean()
+        mean = (scores * kept).sum() / kept.sum().clamp(min=1)
+    elif threshold == "sort" and num_pairs is not None:
+        mean = scores.topk(num_pairs).values.mean()
+    else:
+        mean = scores.mean()
+    return (1 - mean).to(prob.dtype)
 
 
 def _scores(

@@ -30,7 +30,8 @@ class MagNet(nn.Module):
         K: order of the layers' polynomials.
         q: strength of the phase, see :class:`~gnnlib.layers.MagNetConv`.
         learn_q: whether every layer learns its own.
-        normalization: ``"sym"`` or ``None``.
+        normalization: ``"sym"``, or ``None``, which asks for ``batch`` in every call on a batch,
+            see :class:`~gnnlib.layers.MagNetConv`.
         act: whether complex ReLUs follow the layers (the code's ``activation``).
         dropout: probability of dropout before the decoder.
 
@@ -84,6 +85,8 @@ class MagNet(nn.Module):
         edge_weight: Tensor | None = None,
         *,
         x_imag: Tensor | None = None,
+        batch: Tensor | None = None,
+        lambda_max: float | Tensor | None = None,
     ) -> Tensor:
         """Run the network.
 
@@ -92,6 +95,9 @@ class MagNet(nn.Module):
             edge_index: the directed graph, anything :meth:`gnnlib.Edges.of` takes.
             edge_weight: ``[E]``, not negative.
             x_imag: ``[N, in_channels]``; by default ``x`` again.
+            batch: ``[N]``, the graph that each node is in, see
+                :meth:`gnnlib.layers.MagNetConv.forward`.
+            lambda_max: a number or ``[N]``, see there.
 
         Returns:
             ``[N, out_channels]``.
@@ -106,7 +112,7 @@ class MagNet(nn.Module):
         real, imag = x, x if x_imag is None else x_imag
         edges = Edges.of(edge_index, edge_weight, size=x.size(0))
         for conv in self.convs:
-            real, imag = conv(real, imag, edges)
+            real, imag = conv(real, imag, edges, batch=batch, lambda_max=lambda_max)
             if self.act is not None:
                 real, imag = self.act(real, imag)
         out: Tensor = self.lin(self.dropout(torch.cat([real, imag], dim=1)))

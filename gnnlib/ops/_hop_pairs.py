@@ -10,6 +10,7 @@ from torch.utils._pytree import register_pytree_node
 
 from gnnlib import _sorting
 from gnnlib._cache import TensorCache, version
+from gnnlib._check import check_whole
 from gnnlib.adjacency import Adjacency
 
 _cache = TensorCache()
@@ -22,6 +23,11 @@ class KHop:
     They are grouped by target :math:`i`, then by distance, then in order of :math:`j`. The sources
     at distance :math:`k` from :math:`i` are ``col[hop_ptr[i * K + k - 1] : hop_ptr[i * K + k]]``.
     :func:`k_hop` finds the pairs of a graph, :meth:`of` reads stored ones.
+
+    What is read off the pairs is kept for as long as they are, for the next call: ``adj`` and
+    ``by_hop`` take ``N`` and no further numbers, every :meth:`hop` as many as it has pairs, and
+    ``T`` as many as these pairs do, beside a sort; so does the transpose of any of them, which a
+    layer's gradient needs. A pair itself takes eight bytes.
 
     Args:
         hop_ptr: ``[N K + 1]`` int64, where each target's pairs of each distance begin.
@@ -102,9 +108,10 @@ class KHop:
         Raises:
             ValueError: ``k`` is not in ``[1, num_hops]``.
         """
-        if not 1 <= k <= self.num_hops:
+        if not isinstance(k, int) or not 1 <= k <= self.num_hops:
             raise ValueError(
-                f"`k` must be in [1, {self.num_hops}], got {k} (find the pairs of more hops)"
+                f"`k` must be a whole number in [1, {self.num_hops}], got {k!r} (for more hops, "
+                "find their pairs)"
             )
         adj: Adjacency = self._keep(k, lambda: self._hop(k))
         return adj
@@ -173,8 +180,8 @@ def _from_pairs(k_hop_index: Tensor, distance: Tensor, num_hops: int, num_nodes:
             f"`distance` must have one value per pair, {k_hop_index.size(1)}, got "
             f"{list(distance.shape)}"
         )
-    if num_hops < 1:
-        raise ValueError(f"`num_hops` must be at least 1, got {num_hops}")
+    check_whole(num_hops=num_hops)
+    check_whole(0, num_nodes=num_nodes)
     compiling = torch.compiler.is_compiling()
     if not compiling:
         _check_pairs(k_hop_index, distance, num_hops, num_nodes)

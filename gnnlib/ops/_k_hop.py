@@ -1,5 +1,6 @@
 """Find the nodes at each distance from every node."""
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.library import get_ctx
 
 from gnnlib._cache import TensorCache
+from gnnlib._check import check_whole
 from gnnlib._hash import mixed
 from gnnlib._library import register
 from gnnlib.adjacency import Adjacency
@@ -43,7 +45,9 @@ def k_hop(
 
     Args:
         adj: the graph, an :class:`~gnnlib.Adjacency` of as many targets as sources or whatever
-            :meth:`gnnlib.Adjacency.of` takes.
+            :meth:`gnnlib.Adjacency.of` takes. A plain ``edge_index`` says nothing of nodes without
+            edges after the last that has one: if there may be any, pass
+            ``Adjacency.of(edge_index, num_nodes)``.
         k: the largest distance, at least 1.
         undirected: whether edges are followed both ways.
         max_pairs: the largest result, as a pair takes eight bytes; by default 1 GiB of them.
@@ -56,8 +60,10 @@ def k_hop(
         The pairs. Their bits do not depend on the number of threads.
 
     Raises:
-        ValueError: there are more than ``max_pairs``, which is estimated before they are found;
-            ``k``, ``max_pairs`` or ``num_samples`` is out of range; or the graph is bipartite.
+        ValueError: there are more than ``max_pairs`` (the message says about how many; often that
+            is certain before the search begins, otherwise they are counted, up to that number,
+            before any is written); ``k``, ``max_pairs`` or ``num_samples`` is out of range; or the
+            graph is bipartite.
 
     Example:
         >>> path = torch.tensor([[0, 1, 2], [1, 2, 3]])
@@ -91,9 +97,7 @@ def _check(adj: Adjacency, k: int, max_pairs: int, num_samples: int | None) -> N
             "`adj` must join nodes to nodes of the same kind, as a path of two hops goes through "
             f"one that is target and source; got {adj.num_src} sources and {adj.num_dst} targets"
         )
-    check_counts(k, num_samples)
-    if max_pairs < 0:
-        raise ValueError(f"`max_pairs` must not be negative, got {max_pairs}")
+    check_counts(k, max_pairs, num_samples)
     if adj.num_dst * k > max(max_pairs, MAX_PAIRS):
         raise ValueError(
             f"`k`={k} takes {adj.num_dst * k:,} pointers, one per node and hop, more than "
@@ -101,11 +105,10 @@ def _check(adj: Adjacency, k: int, max_pairs: int, num_samples: int | None) -> N
         )
 
 
-def check_counts(k: int, num_samples: int | None) -> None:
-    """Raise unless they are whole numbers of at least 1."""
-    for name, value in (("k", k), ("num_samples", 1 if num_samples is None else num_samples)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+def check_counts(k: int, max_pairs: int, num_samples: int | None) -> None:
+    """Raise unless they are whole numbers in their ranges."""
+    check_whole(k=k, num_samples=1 if num_samples is None else num_samples)
+    check_whole(0, max_pairs=max_pairs)
 
 
 def _too_many(count: str, max_pairs: int) -> ValueError:
@@ -128,33 +131,59 @@ def _find(
     num_samples: int,
     seed: Tensor | None,
 ) -> KHop:
-    ways = (adj, adj.T) if undirected else (adj,)
-    arrays = [array.contiguous() for way in ways for array in (way.rowptr, way.col)]
-    arrays += [None] * (4 - len(arrays))  # type: ignore[list-item]
-    _guard(arrays, adj.num_dst, k, max_pairs, num_samples)
-    hop_ptr, col = _op(*arrays, k, max_pairs, num_samples, seed)
+    expected = _guard(adj, k, undirected, max_pairs, num_samples)
+    try:
+        hop_ptr, col = _op(*_arrays(adj, undirected), k, max_pairs, num_samples, seed)
+    except ValueError:  # the operator's own count, which is exact
+        if expected is None:
+            raise
+        raise _too_many(expected, max_pairs) from None
     return KHop(hop_ptr, col, adj.num_dst, k)
 
 
-def _guard(arrays: list[Tensor], num_nodes: int, k: int, max_pairs: int, num_samples: int) -> None:
-    """Raise where there will be more pairs than that, before they are looked for."""
-    others = num_nodes - 1 if num_samples == 0 else min(num_nodes - 1, k * num_samples)
+def _arrays(adj: Adjacency, undirected: bool) -> list[Any]:
+    ways = (adj, adj.T) if undirected else (adj,)
+    arrays = [array.contiguous() for way in ways for array in (way.rowptr, way.col)]
+    return arrays if undirected else [*arrays, None, None]
+
+
+def _guard(
+    adj: Adjacency, k: int, undirected: bool, max_pairs: int, num_samples: int
+) -> str | None:
+    """Raise where there are certainly more pairs than that, before they are looked for.
+
+    Returns how many to expect if that seems to be more, but only a count can tell.
+    """
+    others = min(adj.num_dst - 1, k * num_samples) if num_samples else adj.num_dst - 1
     # In a compiled graph the operator's own count is all there is: it stops at the limit.
-    if torch.compiler.is_compiling() or num_nodes * others <= max_pairs:
-        return
-    roots = torch.arange(num_nodes)
-    if num_nodes > _ROOTS:
-        roots = torch.randint(num_nodes, (_ROOTS,), generator=torch.Generator().manual_seed(0))
+    if torch.compiler.is_compiling() or adj.num_dst * others <= max_pairs:
+        return None
+    # Different ones, so that no pair is counted twice.
+    drawn = random.Random(0).sample(range(adj.num_dst), min(_ROOTS, adj.num_dst))
+    roots, arrays = torch.tensor(drawn, device=adj.device), _arrays(adj, undirected)
     found = searched = 0
-    for part in roots.to(arrays[0].device).split(_AT_ONCE):  # type: ignore[no-untyped-call]
+    for part in roots.split(_AT_ONCE):  # type: ignore[no-untyped-call]
         found += int(_count_op(*arrays, part, k, num_samples).sum())
         searched += part.numel()
         if found > _ENOUGH:
             break
-    estimate = round(found * num_nodes / searched)
-    if estimate > max_pairs:
-        about = f"{estimate:,}" if searched == num_nodes else f"about {estimate:,}"
-        raise _too_many(about, max_pairs)
+    estimate = round(found * adj.num_dst / searched)
+    if estimate <= max_pairs:
+        return None
+    expected = f"{estimate:,}" if searched == adj.num_dst else f"about {estimate:,}"
+    if found <= max_pairs and num_samples == 0:
+        found = _at_least(adj, k, undirected, roots[:searched])
+    if found > max_pairs:
+        raise _too_many(expected, max_pairs)
+    return expected
+
+
+def _at_least(adj: Adjacency, k: int, undirected: bool, roots: Tensor) -> int:
+    """Of how many pairs the path through one of these nodes is no longer than ``k``."""
+    before = 1 + _count_op(*_arrays(adj, undirected), roots, k // 2, 0)
+    behind = 1 + _count_op(*_arrays(adj.T, undirected), roots, k - k // 2, 0)
+    # Who is on both sides makes no pair with itself.
+    return int((before * behind - torch.minimum(before, behind)).max())
 
 
 def _step(pairs: Tensor, num_nodes: int, rowptr: Tensor, col: Tensor) -> Tensor:

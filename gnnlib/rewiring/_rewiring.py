@@ -10,7 +10,7 @@ from torch_geometric.data import Batch, Data, Dataset, HeteroData
 from torch_geometric.transforms import BaseTransform
 
 from gnnlib.encodings._graphs import ptr_of
-from gnnlib.rewiring._edit import Edit
+from gnnlib.rewiring._edit import Edit, spared
 from gnnlib.rewiring._simple_graph import SimpleGraph, checked, require_nodes
 
 Fill = float | Tensor | Mapping[str, float | Tensor]
@@ -39,7 +39,8 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         undirected: ``None`` (default) refuses a graph in which an edge goes one way only, as the
             methods are defined on undirected ones. ``True`` takes every edge for both ways; those
             that stay keep their direction.
-        protect_connectivity: whether no edge is removed that would leave a component in two.
+        protect_connectivity: whether edges stay that hold a component together: of those to be
+            removed, those are spared, first come first, that join two parts of what would remain.
         fill: what attributes of edges are for new ones: a number, a row, or those by the name of
             the attribute. ``edge_weight`` is 1 unless it is named; for others there is no default.
         relation: the ``edge_type`` of new edges, at least 1; of use where one rewiring follows
@@ -120,47 +121,62 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         return f"{type(self).__name__}({shown})"
 
     def _rewired(self, graphs: list[Any], data: Any) -> list[Any]:
-        for graph in graphs:
-            self._check(graph)
+        """All graphs at once, as one; what is left to do for each is little."""
+        rows = [self._rows_of_new(graph) for graph in graphs]
         parts = [checked(graph.edge_index) for graph in graphs]
         ptrs = [torch.from_numpy(ptr_of(graph, type(self).__name__)) for graph in graphs]
         for part, ptr in zip(parts, ptrs, strict=True):
             require_nodes(part, int(ptr[-1]))
-        starts = torch.tensor([0, *(int(ptr[-1]) for ptr in ptrs)]).cumsum(0)
-        sizes = [part.size(1) for part in parts]
+        nodes = torch.tensor([0, *(int(ptr[-1]) for ptr in ptrs)]).cumsum(0)
+        edges = torch.tensor([0, *(part.size(1) for part in parts)]).cumsum(0)
         joined = torch.cat([torch.empty(2, 0, dtype=torch.long), *parts], 1)
+        joined = joined + nodes[:-1].repeat_interleave(edges.diff())
         graph = SimpleGraph.of_edges(
-            joined + starts[:-1].repeat_interleave(torch.tensor(sizes, dtype=torch.long)),
-            int(starts[-1]),
+            joined,
+            int(nodes[-1]),
             undirected=self.undirected,
-            ptr=torch.cat([starts[:1], *(p[1:] + s for p, s in zip(ptrs, starts, strict=False))]),
+            ptr=torch.cat([nodes[:1], *(p[1:] + s for p, s in zip(ptrs, nodes, strict=False))]),
             asker=type(self).__name__,
         )
         edit = self.edit(graph, data)
-        kept = ~torch.cat([edit.removed, torch.tensor([False])])[graph.of]  # a loop's -1: the last
+        removed = edit.removed
+        if self.protect_connectivity:
+            removed = spared(graph, edit.added, removed)
+        kept = ~torch.cat([removed, torch.tensor([False])])[graph.of]  # a loop's -1: the last
+        stay = kept.nonzero().flatten()
+        new = torch.stack([edit.added, edit.added.flip(0)], 2).flatten(1)
         kind = torch.ones_like(edit.added[0]) if edit.kind is None else edit.kind
-        owner = torch.searchsorted(starts, edit.added[0], right=True) - 1
+        # The edges that come out: of each graph those that stayed, then the new ones.
+        ends = torch.cat([joined[:, stay], new], 1)
+        owner = torch.searchsorted(graph.ptr, ends[0], right=True) - 1
         order = owner.argsort(stable=True)
-        counts = torch.bincount(owner, minlength=len(graphs)).tolist()
-        changed = zip(
-            kept.split(sizes),  # type: ignore[no-untyped-call]
-            (edit.added[:, order] - starts[owner[order]]).split(counts, 1),  # type: ignore[no-untyped-call]
-            kind[order].split(counts),  # type: ignore[no-untyped-call]
-            strict=True,
+        ends = ends[:, order]
+        source = torch.cat([stay, torch.full_like(new[0], -1)])[order]
+        relation = (kind - 1 + self.relation).repeat_interleave(2)
+        relation = torch.cat([torch.zeros_like(stay), relation])[order]
+        parent = torch.cat([_own_ids(joined, graph.ptr), torch.tensor([-1])])[source]
+        of = torch.searchsorted(nodes, ends[0], right=True) - 1
+        sizes = torch.bincount(of, minlength=len(graphs)).tolist()
+        changed = (
+            (ends - nodes[of]).split(sizes, 1),  # type: ignore[no-untyped-call]
+            (source - edges[of]).masked_fill(source < 0, -1).split(sizes),  # type: ignore[no-untyped-call]
+            relation.split(sizes),  # type: ignore[no-untyped-call]
+            parent.split(sizes),  # type: ignore[no-untyped-call]
         )
-        return [
-            self._applied(*of_graph, *change)
-            for of_graph, change in zip(zip(graphs, parts, ptrs, strict=True), changed, strict=True)
-        ]
+        done = repr(self)
+        rewired = [self._applied(done, *one) for one in zip(graphs, rows, *changed, strict=True)]
+        if isinstance(data, Batch):
+            _note_slices(rewired[0], [*rows[0]], torch.bincount(owner, minlength=data.num_graphs))
+        return rewired
 
-    def _check(self, data: Any) -> None:
+    def _rows_of_new(self, data: Any) -> dict[str, Tensor]:
+        """What a new edge has of every attribute of edges."""
         if data.get("edge_index") is None:
             raise ValueError(
                 f"{type(self).__name__} needs `edge_index`, got {data} (rewire before "
                 "ToSparseTensor)"
             )
-        for key in _edge_attributes(data):
-            self._fill_of(key, data[key])
+        return {key: self._fill_of(key, data[key]) for key in _edge_attributes(data)}
 
     def _fill_of(self, key: str, like: Tensor) -> Tensor:
         """The value of an attribute for a new edge, a row."""
@@ -184,47 +200,50 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
             ) from None
 
     def _applied(
-        self, data: Any, edges: Tensor, ptr: Tensor, kept: Tensor, new: Tensor, kind: Tensor
+        self,
+        done: str,
+        data: Any,
+        rows: dict[str, Tensor],
+        ends: Tensor,
+        source: Tensor,
+        relation: Tensor,
+        parent: Tensor,
     ) -> Any:
-        """The graph with its edges; those of each graph of a batch stay side by side."""
-        stay = kept.nonzero().flatten()
-        added = torch.stack([new, new.flip(0)], 2).flatten(1)
-        graph = torch.searchsorted(ptr, torch.cat([edges[0, stay], added[0]]), right=True) - 1
-        order = graph.argsort(stable=True)
-        device = data.edge_index.device
-        stay, order = stay.to(device), order.to(device)
+        """A graph with its edges.
 
-        def joined(old: Tensor, rows: Tensor, dim: int = 0) -> Tensor:
-            return torch.cat([old.index_select(dim, stay), rows], dim).index_select(dim, order)
-
-        out = copy.copy(data)
-        for key in _edge_attributes(data):
-            row = self._fill_of(key, data[key])
-            out[key] = joined(data[key], row.expand(added.size(1), *row.shape))
+        Args:
+            done: what to note.
+            data: the graph, or the batch.
+            rows: what new edges have of its attributes.
+            ends: ``[2, E']``, the edges; a view, as all of these.
+            source: ``[E']``, where each was among the old ones, -1 for new ones.
+            relation: ``[E']``, the type of new ones, 0 for the others.
+            parent: ``[E']``, which of its graph's edges each was, -1 for new ones.
+        """
         old = data.edge_index
-        old = old if type(old) is Tensor else old.as_tensor()
-        out.edge_index = joined(old, added.to(old), 1)
+        source = source.to(old.device)
+        out = copy.copy(data)
+        for key, row in rows.items():
+            out[key] = torch.cat([data[key], row[None]])[source]
+        out.edge_index = ends.to(old.device, old.dtype, copy=True)
+        relation = relation.to(old.device, copy=True)
         types = data.get("edge_type")
-        types = (
-            torch.zeros(edges.size(1), dtype=torch.long, device=device) if types is None else types
-        )
-        out.edge_type = joined(types, (kind - 1 + self.relation).repeat_interleave(2).to(types))
-        if "parent_id" not in data:
-            out.parent_id = joined(
-                _own_ids(edges, ptr).to(device), added.new_full((added.size(1),), -1).to(device)
-            )
-        out.rewiring = self._provenance(data)
-        if isinstance(data, Batch):
-            _note_slices(out, torch.bincount(graph, minlength=ptr.numel() - 1))
+        if types is not None:
+            relation = torch.cat([types, types.new_zeros(1)])[source] + relation.to(types)
+        out.edge_type = relation
+        if data.get("parent_id") is None:
+            out.parent_id = parent.to(old.device, copy=True)
+        out.rewiring = self._provenance(data, done)
         return out
 
-    def _provenance(self, data: Any) -> Any:
-        done = data.get("rewiring")
-        if isinstance(done, list):
-            return [f"{before} | {self!r}" for before in done]
-        if done is not None:
-            return f"{done} | {self!r}"
-        return [repr(self)] * data.num_graphs if isinstance(data, Batch) else repr(self)
+    @staticmethod
+    def _provenance(data: Any, done: str) -> Any:
+        earlier = data.get("rewiring")
+        if isinstance(earlier, list):
+            return [f"{before} | {done}" for before in earlier]
+        if earlier is not None:
+            return f"{earlier} | {done}"
+        return [done] * data.num_graphs if isinstance(data, Batch) else done
 
 
 def _edge_attributes(data: Any) -> list[str]:
@@ -234,8 +253,9 @@ def _edge_attributes(data: Any) -> list[str]:
         for key, value in data.items()
         if isinstance(value, Tensor)
         and "index" not in key
-        and key != "edge_type"
-        and data.is_edge_attr(key)
+        and key not in ("edge_type", "ptr")
+        # PyG takes what has one row a node and one an edge for the nodes', unless its name says so.
+        and (key == "parent_id" or data.is_edge_attr(key))
     ]
 
 
@@ -250,12 +270,12 @@ def _own_ids(edges: Tensor, ptr: Tensor) -> Tensor:
     return ids
 
 
-def _note_slices(batch: Any, counts: Tensor) -> None:
+def _note_slices(batch: Any, attributes: list[str], counts: Tensor) -> None:
     """Tell a batch where the edges of its graphs are, so that ``to_data_list`` finds them."""
     if not hasattr(batch, "_slice_dict"):
         return
     slices = torch.cat([torch.tensor([0]), counts.cumsum(0)])
-    keys = [*_edge_attributes(batch), "edge_index", "edge_type", "parent_id"]
+    keys = [*attributes, "edge_index", "edge_type", "parent_id"]
     zeros = torch.zeros(counts.numel(), dtype=torch.long)
     batch._slice_dict = {
         **batch._slice_dict,

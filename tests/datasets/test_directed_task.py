@@ -134,12 +134,12 @@ def test_the_seed_decides_every_bit(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: DirectedNeighborMean(0), "num_nodes must be at least 1, got 0"),
+        (lambda: DirectedNeighborMean(0), "`num_nodes` must be a whole number of at least 1"),
         (lambda: DirectedNeighborMean(p=1.5), r"p must be in \[0, 1\], got 1.5"),
-        (lambda: DirectedPreferentialAttachment(m=0), "m must be at least 1, got 0"),
+        (lambda: DirectedPreferentialAttachment(m=0), "`m` must be a whole number of at least"),
         (
             lambda: DirectedPreferentialAttachment(num_classes=1),
-            "num_classes must be at least 2, got 1",
+            "`num_classes` must be a whole number of at least 2, got 1",
         ),
         (lambda: DirectedPreferentialAttachment(h=-0.1), r"h must be in \[0, 1\], got -0.1"),
     ],

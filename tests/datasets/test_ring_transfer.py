@@ -92,9 +92,10 @@ def test_it_is_a_data_set_as_pyg_knows_them() -> None:
 
 def test_wrong_arguments() -> None:
     for options, message in (
-        ({"num_nodes": 2}, "num_nodes must be at least 3, got 2"),
-        ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
-        ({"num_graphs": 0}, "num_graphs must be at least 1, got 0"),
+        ({"num_nodes": 2}, "`num_nodes` must be a whole number of at least 3, got 2"),
+        ({"num_classes": 1}, "`num_classes` must be a whole number of at least 2, got 1"),
+        ({"num_nodes": 10.5}, r"`num_nodes` must be .* got 10.5 \(use int\(10.5\)\)"),
+        ({"num_graphs": 0}, "`num_graphs` must be a whole number of at least 1, got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             RingTransfer(**options)

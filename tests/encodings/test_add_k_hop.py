@@ -1,5 +1,7 @@
 """Stored pairs are those of the graph, alone and in a batch."""
 
+from typing import Any
+
 import networkx as nx
 import pytest
 import torch
@@ -72,6 +74,28 @@ def test_a_loader_joins_them() -> None:
         assert torch.equal(graph.k_hop_distance, again.k_hop_distance)
 
 
+@pytest.mark.parametrize("options", [{}, {"undirected": True}, {"num_samples": 2, "seed": 7}])
+def test_a_batch_is_its_graphs(options: dict[str, Any]) -> None:
+    transform = AddKHop(4, **options)
+    data = [transform(graph) for graph in GRAPHS]
+    batch = Batch.from_data_list(GRAPHS)
+    whole = transform(batch)
+    assert "k_hop_index" not in batch
+    for graph, again in zip(data, whole.to_data_list(), strict=True):
+        assert torch.equal(graph.k_hop_index, again.k_hop_index)
+        assert torch.equal(graph.k_hop_distance, again.k_hop_distance)
+    plain = Data(edge_index=batch.edge_index, batch=batch.batch, num_nodes=batch.num_nodes)
+    assert torch.equal(transform(plain).k_hop_index, whole.k_hop_index)
+
+
+def test_every_graph_of_a_batch_may_have_the_most_pairs() -> None:
+    clique = Data(edge_index=torch.cartesian_prod(torch.arange(5), torch.arange(5)).T, num_nodes=5)
+    batch = Batch.from_data_list([clique] * 3)
+    assert AddKHop(2, max_pairs=20)(batch).k_hop_distance.numel() == 60
+    with pytest.raises(ValueError, match="would find 20 pairs, more than `max_pairs`=19 "):
+        AddKHop(2, max_pairs=19)(batch)
+
+
 def test_batched_pairs_are_read_without_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Batch.from_data_list([AddKHop(3)(graph) for graph in GRAPHS])
 
@@ -126,3 +150,5 @@ def test_bad_input() -> None:
         AddKHop(1)(Data(x=torch.ones(2, 1)))
     with pytest.raises(ValueError, match="more than `max_pairs`=3 "):
         AddKHop(3, max_pairs=3)(GRAPHS[0])
+    with pytest.raises(ValueError, match="an edge between two graphs of the batch"):
+        AddKHop(3)(Data(edge_index=torch.tensor([[0], [2]]), batch=torch.tensor([0, 0, 1])))

@@ -245,11 +245,12 @@ def test_options() -> None:
 
 def test_bad_input() -> None:
     for options, message in (
-        ({"walk_length": 0}, "`walk_length` must be at least 1, got 0"),
+        ({"walk_length": 0}, "`walk_length` must be a whole number of at least 1, got 0"),
+        ({"walk_length": 2.5}, r"`walk_length` must be .* got 2.5 \(use int\(2.5\)\)"),
         ({"form": "graph"}, "`form` must be 'node', 'edge' or 'pair', got 'graph'"),
         ({"restart": 0.0}, r"`restart` must be in \(0, 1\), or None, got 0.0"),
         ({"restart": 1.0}, r"`restart` must be in \(0, 1\), or None, got 1.0"),
-        ({"dense_limit": -1}, "`dense_limit` must not be negative, got -1"),
+        ({"dense_limit": -1}, "`dense_limit` must be a whole number of at least 0"),
         ({"attr_name": "batch_pe"}, "`attr_name` must be a name without"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -18,7 +18,7 @@ from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import AddLaplacianEigenvectorPE, Compose, ToUndirected
 
 from gnnlib.encodings import AddMagneticLaplacianPE
-from gnnlib.encodings._eigenpairs import fix_phases
+from gnnlib.encodings._eigenpairs import _factors_stay_sparse, fix_phases, magnetic_laplacian
 
 KEYS = ("magnetic_pe", "magnetic_pe_values", "magnetic_pe_mask")
 
@@ -114,6 +114,39 @@ def test_lanczos_agrees_with_dense(symmetric: bool) -> None:
         assert torch.equal(found[key], again[key])
     other = AddMagneticLaplacianPE(6, use_symmetric_norm=symmetric, dense_limit=0, seed=1)(data)
     torch.testing.assert_close(other.magnetic_pe, dense.magnetic_pe, rtol=1e-6, atol=1e-7)
+
+
+def grid(side: int) -> Data:
+    node = torch.arange(side * side).view(side, side)
+    ways = [node[:, :-1], node[:-1]], [node[:, 1:], node[1:]]
+    src, dst = (torch.cat([part.flatten() for part in way]) for way in ways)
+    return Data(edge_index=torch.stack([src, dst]), num_nodes=side * side)
+
+
+@pytest.mark.parametrize("graph", [
+    data_of([(i, i + 1) for i in range(149)], 150),
+    data_of([(i, (i - 1) // 3) for i in range(1, 150)], 150),
+    grid(12),
+    data_of([(i, (i + 1) % 150) for i in range(150)], 150),
+    random_digraph(150, 900),
+], ids=["path", "tree", "grid", "cycle", "random"])  # fmt: skip
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_lanczos_is_as_accurate_as_dense(graph: Data, symmetric: bool) -> None:
+    for relative in (True, False):
+        options = {"relative": relative, "use_symmetric_norm": symmetric}
+        dense, sparse, again = (
+            AddMagneticLaplacianPE(7, **options, dense_limit=limit)(graph) for limit in (999, 0, 0)
+        )
+        values = sparse.magnetic_pe_values[0]
+        torch.testing.assert_close(values, dense.magnetic_pe_values[0], rtol=0, atol=1e-11)
+        assert_eigenpairs(sparse.magnetic_pe, values, laplacian(graph, 0.25, relative, symmetric))
+        assert torch.equal(sparse.magnetic_pe, again.magnetic_pe)
+
+
+def test_lanczos_begins_with_the_inverse_where_that_is_cheap() -> None:
+    for graph, cheap in ((grid(40), True), (random_digraph(1100, 20_000), False)):
+        found, _ = magnetic_laplacian(graph.edge_index.numpy(), graph.num_nodes, 0.25, True, True)
+        assert _factors_stay_sparse(found) is cheap
 
 
 def test_lanczos_misses_no_copy_of_an_eigenvalue() -> None:
@@ -273,10 +306,11 @@ def test_options() -> None:
 
 def test_bad_input() -> None:
     for options, message in (
-        ({"k": 0}, "`k` must be at least 1, got 0"),
+        ({"k": 0}, "`k` must be a whole number of at least 1, got 0"),
+        ({"k": 2.5}, r"`k` must be a whole number of at least 1, got 2.5 \(use int\(2.5\)\)"),
         ({"k": 1, "q": -0.1}, "`q` must be finite and not negative, got -0.1"),
         ({"k": 1, "q": float("nan")}, "`q` must be finite"),
-        ({"k": 1, "dense_limit": -1}, "`dense_limit` and `seed` must not be negative"),
+        ({"k": 1, "dense_limit": -1}, "`dense_limit` must be a whole number of at least 0"),
         ({"k": 1, "attr_name": "index"}, "`attr_name` must be a name without 'index'"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -77,6 +77,16 @@ def test_every_hop_begins_with_weight_one() -> None:
     assert conv.weight_source.tolist() == conv.weight_target.tolist() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_types_do_not_overflow(dtype: torch.dtype) -> None:
+    leaves = torch.stack([torch.arange(1, 3001), torch.zeros(3000, dtype=torch.long)])
+    x = torch.full((3001, 2), 60.0, dtype=dtype)
+    found = DIMPAConv(2).to(dtype)(x, x, leaves)
+    assert found.dtype == dtype
+    expected = DIMPAConv(2)(x.float(), x.float(), leaves)
+    torch.testing.assert_close(found.float(), expected, rtol=0.01, atol=0)
+
+
 def test_a_gated_edge_is_absent() -> None:
     source, target, edges, weight = draw(10, 40)
     listen, broadcast = (

@@ -11,6 +11,7 @@ from gnnlib import Adjacency  # first: it imports PyG without warnings
 
 # isort: split
 from gnnlib.layers import MagNetConv, _pairs
+from gnnlib.models import MagNet
 from gnnlib.testing import assert_layer
 
 
@@ -66,8 +67,12 @@ def test_an_undirected_graph_is_warned_of_once() -> None:
     edges = edges[:, edges[0] != edges[1]]
     both = torch.cat([edges, edges.flip(0)], 1)
     conv = MagNetConv(4, 3, 1)
-    with pytest.warns(UserWarning, match="the graph is undirected .* `q` changes nothing"):
+    with pytest.warns(UserWarning, match="the graph is undirected .* `q` changes nothing") as told:
         conv(real, imag, both)
+    assert told[0].filename == __file__  # the caller's line
+    with pytest.warns(UserWarning, match="undirected") as told:
+        MagNet(4, 3, 2, 2)(real.float(), both.clone())
+    assert told[0].filename == __file__
     conv(real, imag, both)  # warnings are errors
     other = both.clone()
     half = weight[: edges.size(1)]

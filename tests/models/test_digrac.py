@@ -125,6 +125,20 @@ def test_one_way_flows_are_perfect_and_balanced_ones_worst() -> None:
     assert flow_imbalance_loss(prob, ten, threshold="std").item() == pytest.approx(0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("normalization", "threshold"), [*product(NORMALIZATIONS, THRESHOLDS)])
+def test_half_types_do_not_overflow(normalization: Any, threshold: Any, dtype: torch.dtype) -> None:
+    prob, edges, _ = draw(50, 200_000)
+    prob, cluster = prob.to(dtype), prob.argmax(1)
+    edges = edges[:, cluster[edges[0]] <= cluster[edges[1]]]  # between clusters, all go up
+    options = {"normalization": normalization, "threshold": threshold}
+    found = flow_imbalance_loss(prob, edges, **options)
+    assert found.dtype == dtype
+    expected = flow_imbalance_loss(prob.float(), edges, **options)
+    assert expected < 0.9
+    torch.testing.assert_close(found.float(), expected, rtol=0.01, atol=0)
+
+
 def test_names_of_clusters_do_not_matter() -> None:
     prob, edges, weight = draw(20, 100)
     for normalization in NORMALIZATIONS:

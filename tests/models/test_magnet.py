@@ -62,6 +62,21 @@ def test_every_layer_has_its_own_q() -> None:
     assert all(isinstance(conv, MagNetConv) for conv in model.convs)
 
 
+def test_without_normalisation_a_batch_is_its_graphs() -> None:
+    model = MagNet(5, 8, 2, 3, K=2, normalization=None).double()
+    (x, few), (y, many) = graph(12, 20), graph(12, 90)
+    both, edges = torch.cat([x, y]), torch.cat([few, many + 12], 1)
+    alone = torch.cat([model(x, few), model(y, many)])
+    batch = torch.arange(2).repeat_interleave(12)
+    torch.testing.assert_close(model(both, edges, batch=batch), alone)
+    assert not torch.allclose(model(both, edges), alone)
+    # A bound of one's own, by graph.
+    bound = torch.tensor([30.0, 40.0], dtype=torch.float64)
+    alone = [model(a, e, lambda_max=m) for a, e, m in ((x, few, bound[0]), (y, many, bound[1]))]
+    found = model(both, edges, lambda_max=bound[batch])
+    torch.testing.assert_close(found, torch.cat(alone))
+
+
 def test_laws() -> None:
     assert_layer(lambda i, o: MagNet(i, 7, 2, o, q=0.1, learn_q=True))
 

@@ -113,14 +113,14 @@ def test_in_compiled_graphs(pairs: KHop) -> None:
 
 def test_bad_input(pairs: KHop) -> None:
     index, distance = pairs.pairs, pairs.distance
-    for k in (0, HOPS + 1):
-        with pytest.raises(ValueError, match=r"`k` must be in \[1, 4\]"):
+    for k in (0, HOPS + 1, 1.5):
+        with pytest.raises(ValueError, match=r"`k` must be a whole number in \[1, 4\]"):
             pairs.hop(k)
     with pytest.raises(ValueError, match=r"must be \[2, P\]"):
         KHop.of(index.T, distance, HOPS, NODES)
     with pytest.raises(ValueError, match="one value per pair"):
         KHop.of(index, distance[1:], HOPS, NODES)
-    with pytest.raises(ValueError, match="`num_hops` must be at least 1"):
+    with pytest.raises(ValueError, match="`num_hops` must be a whole number of at least 1"):
         KHop.of(index, distance, 0, NODES)
     with pytest.raises(ValueError, match="`distance` must hold integers"):
         KHop.of(index, distance.float(), HOPS, NODES)

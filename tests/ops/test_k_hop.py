@@ -261,11 +261,38 @@ def test_too_many_pairs_are_refused_beforehand(monkeypatch: pytest.MonkeyPatch) 
 def test_an_estimate_stops_when_it_is_good_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = []
     count = module._count_op
-    monkeypatch.setattr(module, "_count_op", lambda *args: counted.append(args[4]) or count(*args))
+    monkeypatch.setattr(module, "_count_op", lambda *args: counted.append(args) or count(*args))
     monkeypatch.setattr(module, "_ENOUGH", 5_000)
     with pytest.raises(ValueError, match="about 89,700 pairs"):
-        k_hop(clique(300), 1, max_pairs=80_000)
-    assert sum(map(len, counted)) == 32
+        k_hop(clique(300), 3, max_pairs=80_000)
+    assert sum(len(args[4]) for args in counted if args[5] == 3) == 32
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_fits_is_never_refused(seed: int) -> None:
+    """Of few nodes that have all the pairs, a sample sees too many or too few."""
+    names = torch.randperm(10_000, generator=seeded(seed))
+    adj = Adjacency.of(names[clique(200)], 10_000)
+    with pytest.raises(ValueError, match=r"would find about .* pairs|found more than"):
+        k_hop(adj, 2, max_pairs=200 * 199 - 1)
+    assert k_hop(adj, 2, max_pairs=200 * 199).num_pairs == 200 * 199
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 20), st.floats(0, 3), st.integers(1, 5), st.booleans(), st.integers(0, 100))
+def test_what_refuses_at_once_is_certain(
+    size: int, per_node: float, k: int, undirected: bool, seed: int
+) -> None:
+    adj = Adjacency.of(random_graph(size, int(size * per_node), seed), size)
+    bound = module._at_least(adj, k, undirected, torch.arange(size))
+    assert bound <= k_hop(adj, k, undirected=undirected).num_pairs
+
+
+def test_an_estimate_that_is_not_certain_is_told_after_counting() -> None:
+    # Every node has ten neighbours, and nobody has pairs for all.
+    ring = torch.arange(1000).repeat(10), torch.arange(1, 11).repeat_interleave(1000)
+    with pytest.raises(ValueError, match="would find about 10,000 pairs"):
+        k_hop(torch.stack([ring[0], (ring[0] + ring[1]) % 1000]), 1, max_pairs=9_999)
 
 
 def test_what_an_estimate_misses_stops_at_the_limit() -> None:
@@ -288,7 +315,8 @@ def test_bad_input() -> None:
         k_hop(Adjacency.of(torch.tensor([[2], [1]]), (3, 2)), 2)
     with pytest.raises(ValueError, match="`num_samples` must be a whole number of at least 1"):
         k_hop(clique(3), 1, num_samples=0)
-    with pytest.raises(ValueError, match="`max_pairs` must not be negative"):
-        k_hop(clique(3), 1, max_pairs=-1)
+    for most in (-1, 1.5):
+        with pytest.raises(ValueError, match="`max_pairs` must be a whole number of at least 0"):
+            k_hop(clique(3), 1, max_pairs=most)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="pointers, one per node and hop"):
         k_hop(clique(3), 10**9)

@@ -1,6 +1,5 @@
 """How many triangles and 4-cycles each edge is part of, which the Forman curvatures are made of."""
 
-import torch
 from torch import Tensor
 
 from gnnlib._library import register

@@ -32,19 +32,19 @@ def per_edge(
         progress: whether a bar is shown.
         asker: the name of the caller's function, for messages.
         compute: gets the graph and which of its edges, ``[M']`` in ascending order, and returns
-            their values ``[M']``.
+            their values ``[M']``, or several of each, ``[..., M']``.
         at_once: how many edges ``compute`` gets, between which a bar moves and Ctrl-C is heard.
 
     Returns:
-        ``[E]`` or ``[K]`` float64 on the device of ``edge_index``; NaN for self loops.
+        ``[..., E]`` or ``[..., K]`` float64 on the device of ``edge_index``; NaN for self loops.
     """
     graph = SimpleGraph.of_edges(edge_index, num_nodes, undirected=undirected, asker=asker)
     of = graph.of if edges is None else graph.of[chosen(edges, graph.of.numel())]
     ids, back = torch.unique(of[of >= 0], return_inverse=True)
     parts = ids.split(at_once)
-    found = [compute(graph, part) for part in tracked(parts, progress, asker)]
-    values = torch.full(of.shape, float("nan"), dtype=torch.float64)
-    values[of >= 0] = torch.cat([torch.empty(0, dtype=torch.float64), *found])[back]
+    found = torch.cat([compute(graph, part) for part in tracked(parts, progress, asker)], -1)
+    values = torch.full((*found.shape[:-1], *of.shape), float("nan"), dtype=torch.float64)
+    values[..., of >= 0] = found[..., back]
     return values.to(edge_index.device)
 
 

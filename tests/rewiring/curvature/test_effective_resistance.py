@@ -1,0 +1,147 @@
+"""Resistances are those of the pseudo-inverse, and estimates are near them."""
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+
+from gnnlib import Adjacency  # noqa: F401  (first: it imports PyG without warnings)
+
+# isort: split
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+from gnnlib.rewiring.curvature import effective_resistance, total_effective_resistance
+from gnnlib.rewiring.curvature._laplacian import Solver
+from tests.rewiring.curvature.transports import NAMED, edges_of, graphs
+
+named = pytest.mark.parametrize("name", NAMED)
+
+
+def resistances(graph: nx.Graph) -> np.ndarray:
+    """Of all pairs of nodes, by the attribute ``weight`` if there is one."""
+    inverse = np.linalg.pinv(nx.laplacian_matrix(graph).toarray().astype(float))
+    return np.add.outer(inverse.diagonal(), inverse.diagonal()) - 2 * inverse
+
+
+def expected(graph: nx.Graph) -> Tensor:
+    matrix = resistances(graph)
+    found = torch.tensor([matrix[u, v] for u, v in graph.edges], dtype=torch.float64)
+    return found.repeat(2)
+
+
+def total(graph: nx.Graph) -> float:
+    parts = [graph.subgraph(sorted(part)) for part in nx.connected_components(graph)]
+    return sum(float(resistances(part).sum() / 2) for part in parts)
+
+
+@settings(max_examples=30, deadline=None)
+@given(graphs(), st.integers(0, 1000), st.booleans())
+def test_are_those_of_the_pseudo_inverse(graph: nx.Graph, seed: int, weighted: bool) -> None:
+    edge_weight = None
+    if weighted:
+        draw = torch.Generator().manual_seed(seed)
+        weight = 10 ** (torch.rand(graph.number_of_edges(), generator=draw).double() * 4 - 2)
+        for ends, w in zip(graph.edges, weight.tolist(), strict=True):
+            graph.edges[ends]["weight"] = w
+        edge_weight = weight.repeat(2)
+    edges = edges_of(graph)
+    found = effective_resistance(edges, len(graph), edge_weight=edge_weight)
+    torch.testing.assert_close(found, expected(graph), rtol=1e-8, atol=1e-9)
+    whole = total_effective_resistance(edges, len(graph), edge_weight=edge_weight)
+    assert whole == pytest.approx(total(graph), rel=1e-8, abs=1e-9)
+    share = found if edge_weight is None else found * edge_weight
+    trees = len(graph) - nx.number_connected_components(graph)
+    assert float(share.sum()) / 2 == pytest.approx(trees)
+
+
+def test_values_that_are_known() -> None:
+    tree = edges_of(nx.balanced_tree(3, 3))
+    torch.testing.assert_close(effective_resistance(tree), torch.ones(tree.size(1)).double())
+    for n in (3, 8):
+        for graph, value in (
+            (nx.complete_graph(n), 2 / n),
+            (nx.cycle_graph(n), (n - 1) / n),
+        ):
+            found = effective_resistance(edges_of(graph))
+            torch.testing.assert_close(found, torch.full_like(found, value))
+        complete, path = edges_of(nx.complete_graph(n)), edges_of(nx.path_graph(n))
+        assert total_effective_resistance(complete) == pytest.approx(n - 1)
+        assert total_effective_resistance(path) == pytest.approx((n**3 - n) / 6)
+    assert total_effective_resistance(torch.empty(2, 0, dtype=torch.long), 5) == 0
+
+
+@pytest.mark.parametrize("name", ["tree", "grid", "hubs"])
+def test_estimates_are_near(name: str) -> None:
+    edges = edges_of(NAMED[name])
+    exact = effective_resistance(edges)
+    found = effective_resistance(edges, dense_limit=0)
+    assert (found / exact - 1).abs().max() < 5 * 0.1
+    whole = total_effective_resistance(edges, dense_limit=0)
+    assert whole == pytest.approx(total_effective_resistance(edges), rel=3 * 0.1)
+
+
+def test_the_error_falls_with_epsilon() -> None:
+    edges = edges_of(nx.barabasi_albert_graph(200, 4, seed=0))
+    exact = effective_resistance(edges)
+    for epsilon in (0.4, 0.1):
+        found = effective_resistance(edges, dense_limit=0, epsilon=epsilon)
+        error = float((found / exact - 1).square().mean().sqrt())
+        assert 0.6 * epsilon < error <= 1.2 * epsilon
+
+
+def test_a_seed_is_a_result_alone_and_in_a_batch() -> None:
+    graphs = [nx.barabasi_albert_graph(n, 3, seed=n) for n in (30, 41)] + [nx.path_graph(2)]
+    parts = [Data(edge_index=edges_of(graph), num_nodes=len(graph) + 2) for graph in graphs]
+    batch = Batch.from_data_list(parts)
+    for dense_limit in (0, 35, 100):
+        options = {"dense_limit": dense_limit, "epsilon": 0.5}
+        alone = [effective_resistance(part.edge_index, **options) for part in parts]
+        found = effective_resistance(batch.edge_index, batch.num_nodes, **options)
+        torch.testing.assert_close(found, torch.cat(alone), rtol=1e-12, atol=0)
+        wholes = [total_effective_resistance(part.edge_index, **options) for part in parts]
+        whole = total_effective_resistance(batch.edge_index, batch.num_nodes, **options)
+        assert whole == pytest.approx(sum(wholes), rel=1e-12)
+    edges = parts[0].edge_index
+    drawn = [effective_resistance(edges, dense_limit=0, epsilon=0.5, seed=s) for s in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.allclose(drawn[0], drawn[2])
+
+
+def test_of_a_large_weighted_graph() -> None:
+    graph = nx.barabasi_albert_graph(150, 2, seed=4)
+    draw = torch.Generator().manual_seed(0)
+    weight = 10 ** (torch.rand(graph.number_of_edges(), generator=draw).double() * 4 - 2)
+    edges, both = edges_of(graph), weight.repeat(2)
+    exact = effective_resistance(edges, edge_weight=both)
+    found = effective_resistance(edges, edge_weight=both, dense_limit=0)
+    assert (found / exact - 1).square().mean().sqrt() < 0.12
+
+
+@named
+def test_solves_linear_systems(name: str) -> None:
+    graph = nx.Graph(NAMED[name].edges)
+    edges = edges_of(graph)[:, : graph.number_of_edges()]
+    draw = torch.Generator().manual_seed(0)
+    wanted = torch.randn(len(graph), 4, generator=draw, dtype=torch.float64)
+    wanted[:, 3] = 0
+    matrix = torch.from_numpy(nx.laplacian_matrix(graph, range(len(graph))).toarray()).double()
+    found = Solver(edges, torch.ones(edges.size(1)).double(), len(graph))(matrix @ wanted)
+    torch.testing.assert_close(matrix @ found, matrix @ wanted, rtol=0, atol=1e-5)
+    assert found[:, 3].eq(0).all()
+
+
+def test_what_is_refused() -> None:
+    edges = edges_of(nx.cycle_graph(4))
+    for call in (effective_resistance, total_effective_resistance):
+        for epsilon in (0.0, -1.0, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="`epsilon` must be positive"):
+                call(edges, epsilon=epsilon)
+        with pytest.raises(ValueError, match="`edge_weight` must be positive"):
+            call(edges, edge_weight=torch.zeros(8))
+        with pytest.raises(ValueError, match="both directions"):
+            call(edges, edge_weight=torch.arange(1.0, 9.0))
+        with pytest.raises(ValueError, match="undirected=True"):
+            call(edges[:, :4])

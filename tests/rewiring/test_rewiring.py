@@ -1,0 +1,308 @@
+"""What all rewirings share: attributes follow their edges, whatever the graph comes in."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data, HeteroData, InMemoryDataset
+
+from gnnlib.rewiring import Rewiring  # first: it imports PyG without warnings
+
+# isort: split
+import networkx as nx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_geometric import EdgeIndex
+from torch_geometric.loader import DataLoader
+from torch_geometric.transforms import Compose
+
+from gnnlib.rewiring._edit import Edit, spared
+from gnnlib.rewiring._simple_graph import SimpleGraph
+
+
+class Close(Rewiring):
+    """Joins the first and the last node of every graph and removes its first edge."""
+
+    def edit(self, graph: SimpleGraph, _: Any) -> Edit:
+        first, last = graph.ptr[:-1], graph.ptr[1:] - 1
+        ends = torch.stack([first, last])[:, first < last]
+        removed = torch.zeros(graph.num_edges, dtype=torch.bool)
+        removed[torch.searchsorted(graph.graph_of_edge, graph.graph_of_edge.unique())] = True
+        return Edit(ends[:, graph.edge_id(ends) < 0], removed)
+
+
+class Nothing(Rewiring):
+    """Does nothing."""
+
+    def edit(self, graph: SimpleGraph, _: Any) -> Edit:
+        return Edit.none(graph)
+
+
+class Twice(Rewiring):
+    """Joins 0-2 by relation 1 and 0-3 by relation 2, and has an option."""
+
+    def edit(self, graph: SimpleGraph, _: Any) -> Edit:
+        added = torch.tensor([[0, 0], [2, 3]])
+        return Edit(added, Edit.none(graph).removed, torch.tensor([1, 2]))
+
+    def options(self) -> dict[str, Any]:
+        return {"often": 2}
+
+
+class Split(Rewiring):
+    """Removes all edges."""
+
+    def edit(self, graph: SimpleGraph, _: Any) -> Edit:
+        return Edit(graph.ends[:, :0], torch.ones(graph.num_edges, dtype=torch.bool))
+
+
+def path(size: int, **attributes: Any) -> Data:
+    """A path whose edges come in both directions, next to each other."""
+    steps = torch.arange(size - 1)
+    edges = torch.stack([steps, steps + 1, steps + 1, steps], 1).view(-1, 2).t().contiguous()
+    return Data(edge_index=edges, num_nodes=size, x=torch.arange(size)[:, None], **attributes)
+
+
+def weighted(size: int) -> Data:
+    edges = 2 * (size - 1)
+    return path(size, edge_attr=torch.arange(2.0 * edges).view(edges, 2))
+
+
+def pairs(edge_index: Tensor) -> list[tuple[int, int]]:
+    return [tuple(pair) for pair in edge_index.T.tolist()]
+
+
+# -- what comes out -----------------------------------------------------------------------------
+
+
+def test_edges_and_what_belongs_to_them() -> None:
+    data = weighted(4)
+    data.edge_weight = torch.arange(6.0)
+    data.y = torch.tensor([3])
+    before = data.clone()
+    out = Close(fill={"edge_attr": torch.tensor([7.0, 8.0])}, relation=3)(data)
+    assert pairs(out.edge_index) == [(1, 2), (2, 1), (2, 3), (3, 2), (0, 3), (3, 0)]
+    assert out.parent_id.tolist() == [2, 3, 4, 5, -1, -1]
+    assert out.edge_type.tolist() == [0, 0, 0, 0, 3, 3]
+    assert out.edge_attr.tolist() == [[4, 5], [6, 7], [8, 9], [10, 11], [7, 8], [7, 8]]
+    assert out.edge_weight.tolist() == [2, 3, 4, 5, 1, 1]
+    assert torch.equal(out.x, data.x)
+    assert out.y is data.y
+    assert out.rewiring == repr(Close(fill={"edge_attr": torch.tensor([7.0, 8.0])}, relation=3))
+    assert before.keys() == data.keys()
+    tensors = [key for key, value in before if isinstance(value, Tensor)]
+    assert all(torch.equal(before[key], data[key]) for key in tensors)
+
+
+def test_several_relations() -> None:
+    out = Twice(relation=5)(path(4))
+    new = out.parent_id < 0
+    assert pairs(out.edge_index[:, new]) == [(0, 2), (2, 0), (0, 3), (3, 0)]
+    assert out.edge_type[new].tolist() == [5, 5, 6, 6]
+
+
+def test_one_rewiring_after_another() -> None:
+    once = Close()(path(4))
+    again = Compose([Close(), Twice(relation=2)])(path(4))
+    stayed = again.parent_id >= 0
+    assert again.parent_id[stayed].tolist() == [2, 3, 4, 5]  # of the first graph
+    assert again.edge_type.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 3, 3]
+    assert again.rewiring == f"{once.rewiring} | {Twice(relation=2)!r}"
+
+
+def test_types_that_were_there_stay() -> None:
+    out = Close(relation=9)(path(3, edge_type=torch.tensor([4, 4, 5, 5], dtype=torch.int32)))
+    assert out.edge_type.tolist() == [5, 5, 9, 9]
+    assert out.edge_type.dtype == torch.int32
+
+
+def test_loops_and_repeated_edges() -> None:
+    edges = torch.tensor([[0, 1, 0, 1, 1, 1, 2], [1, 0, 1, 0, 1, 2, 1]])
+    data = Data(edge_index=edges, num_nodes=3)
+    assert pairs(Nothing()(data).edge_index) == pairs(edges)
+    out = Close()(data)  # 0-1 goes, with both of its repetitions, and the loop stays
+    assert pairs(out.edge_index) == [(1, 1), (1, 2), (2, 1), (0, 2), (2, 0)]
+    assert out.parent_id.tolist() == [4, 5, 6, -1, -1]
+
+
+def test_edges_that_go_one_way() -> None:
+    data = Data(edge_index=torch.tensor([[1, 1], [0, 2]]), num_nodes=3)
+    with pytest.raises(ValueError, match=r"Close is defined on undirected.*as 1 -> 0.*undirected="):
+        Close()(data)
+    out = Close(undirected=True)(data)
+    assert pairs(out.edge_index) == [(1, 2), (0, 2), (2, 0)]
+
+
+def test_nothing_to_do() -> None:
+    data = weighted(5)
+    out = Nothing(fill=0)(data)
+    assert torch.equal(out.edge_index, data.edge_index)
+    assert torch.equal(out.edge_attr, data.edge_attr)
+    assert out.parent_id.tolist() == list(range(8))
+    assert not out.edge_type.any()
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
+def test_no_edges(size: int) -> None:
+    data = Data(edge_index=torch.empty(2, 0, dtype=torch.long), num_nodes=size)
+    out = Close()(data)
+    assert pairs(out.edge_index) == ([(0, 2), (2, 0)] if size == 3 else [])
+    assert out.num_nodes == size
+
+
+def test_an_edge_index_of_pyg() -> None:
+    data = path(4)
+    given = EdgeIndex(data.edge_index, sparse_size=(4, 4), is_undirected=True)
+    out = Close()(Data(edge_index=given, num_nodes=4))
+    assert type(out.edge_index) is Tensor
+    assert torch.equal(out.edge_index, Close()(data).edge_index)
+
+
+def test_types_of_numbers_stay() -> None:
+    data = path(4, edge_attr=torch.arange(6, dtype=torch.int16))
+    data.edge_index = data.edge_index.int()
+    out = Close(fill=2)(data)
+    assert out.edge_index.dtype == torch.int32
+    assert out.edge_attr.dtype == torch.int16
+    assert out.edge_attr.tolist() == [2, 3, 4, 5, 2, 2]
+
+
+# -- batches and data sets ----------------------------------------------------------------------
+
+
+def test_a_batch_is_its_graphs() -> None:
+    graphs = [weighted(4), weighted(2), weighted(1), weighted(6)]
+    rewire = Close(fill=-1)
+    batch = rewire(Batch.from_data_list(graphs))
+    back = batch.to_data_list()
+    assert len(back) == 4
+    for graph, in_batch, in_list in zip(graphs, back, rewire(graphs), strict=True):
+        alone = rewire(graph)
+        for key in ("edge_index", "edge_attr", "edge_type", "parent_id", "x"):
+            assert torch.equal(alone[key], in_batch[key]), key
+            assert torch.equal(alone[key], in_list[key]), key
+        assert alone.rewiring == in_batch.rewiring == in_list.rewiring == repr(rewire)
+
+
+def test_a_batch_twice() -> None:
+    graphs = [weighted(4), weighted(6)]
+    twice = Compose([Close(fill=0), Nothing(fill=0)])
+    for graph, in_batch in zip(
+        graphs, twice(Batch.from_data_list(graphs)).to_data_list(), strict=True
+    ):
+        alone = twice(graph)
+        assert alone.rewiring == in_batch.rewiring
+        assert torch.equal(alone.parent_id, in_batch.parent_id)
+        assert torch.equal(alone.edge_index, in_batch.edge_index)
+
+
+def test_rewired_graphs_are_batched_again() -> None:
+    graphs = Close()([path(4), path(3)])
+    (batch,) = DataLoader(graphs, batch_size=2)
+    assert batch.parent_id.tolist() == [*graphs[0].parent_id, *graphs[1].parent_id]
+    assert pairs(batch.edge_index)[-2:] == [(4, 6), (6, 4)]
+
+
+def test_a_graph_with_a_batch_vector_alone() -> None:
+    data = path(3)
+    data.edge_index = torch.cat([data.edge_index, data.edge_index + 3], 1)
+    data.num_nodes, data.x, data.batch = 6, None, torch.tensor([0, 0, 0, 1, 1, 1])
+    out = Close()(data)
+    assert pairs(out.edge_index) == [
+        (1, 2), (2, 1), (0, 2), (2, 0), (4, 5), (5, 4), (3, 5), (5, 3),
+    ]  # fmt: skip
+    assert out.parent_id.tolist() == [2, 3, -1, -1, 2, 3, -1, -1]
+
+
+class Paths(InMemoryDataset):
+    """Three paths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data, self.slices = self.collate([path(size) for size in (3, 4, 5)])
+
+
+def test_a_data_set_is_a_list_of_graphs() -> None:
+    dataset = Paths()
+    out = Close()(dataset)
+    assert [graph.num_nodes for graph in out] == [3, 4, 5]
+    for graph, rewired in zip(dataset, out, strict=True):
+        assert torch.equal(Close()(graph).edge_index, rewired.edge_index)
+    assert Close()([]) == []
+
+
+# -- connectivity -------------------------------------------------------------------------------
+
+
+def test_edges_that_hold_a_component_together_are_spared() -> None:
+    assert Split()(path(5)).num_edges == 0
+    kept = Split(protect_connectivity=True)(path(5))
+    assert pairs(kept.edge_index) == pairs(path(5).edge_index)
+    # The new edge holds the ring together, and the first one may go.
+    assert (0, 1) not in pairs(Close(protect_connectivity=True)(path(5)).edge_index)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 25), st.integers(0, 1000), st.floats(0, 1))
+def test_components_stay_as_they_were(size: int, count: int, seed: int, share: float) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    ends = torch.randint(size, (2, count), generator=draw)
+    graph = SimpleGraph.of_edges(ends, size, undirected=True)
+    removed = torch.rand(graph.num_edges, generator=draw) < share
+    spare = spared(graph, graph.ends[:, :0], removed)
+    assert not (spare & ~removed).any()
+
+    def components(kept: Tensor) -> list[set[int]]:
+        made = nx.Graph(pairs(graph.ends[:, kept]))
+        made.add_nodes_from(range(size))
+        return sorted(nx.connected_components(made), key=min)
+
+    assert components(~spare) == components(torch.ones_like(removed))
+    # No more of them than that takes.
+    lost = len(components(~removed)) - len(components(~spare))
+    assert int(removed.sum() - spare.sum()) == lost
+
+
+# -- what is refused ----------------------------------------------------------------------------
+
+
+def test_bad_graphs() -> None:
+    with pytest.raises(TypeError, match="Close takes a Data, a Batch or a list of Data, got int"):
+        Close()(3)
+    with pytest.raises(TypeError, match="got list"):
+        Close()([path(3), None])
+    with pytest.raises(TypeError, match="got list"):
+        Close()([Batch.from_data_list([path(3)])])
+    with pytest.raises(ValueError, match=r"one kind of nodes and edges .*to_homogeneous"):
+        Close()(HeteroData())
+    with pytest.raises(ValueError, match=r"Close needs `edge_index`.*ToSparseTensor"):
+        Close()(Data(x=torch.ones(3, 1)))
+    with pytest.raises(IndexError, match=r"must be in \[0, 2\), got 0 to 2 \(is `num_nodes`"):
+        Close()(Data(edge_index=path(3).edge_index, num_nodes=2))
+    with pytest.raises(TypeError, match="must hold integers"):
+        Close()(Data(edge_index=path(3).edge_index.float(), num_nodes=3))
+    crossing = path(4)
+    crossing.batch = torch.tensor([0, 0, 1, 1])
+    with pytest.raises(ValueError, match="edge between two graphs of the batch"):
+        Close()(crossing)
+
+
+def test_bad_fills() -> None:
+    with pytest.raises(ValueError, match=r"value of `edge_attr` \[2\].*pass fill=\{'edge_attr'"):
+        Close()(weighted(3))
+    with pytest.raises(ValueError, match=r"`fill` of `edge_attr` must be .* row \[2\], got \[3\]"):
+        Close(fill=torch.ones(3))(weighted(3))
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="`relation` must be at least 1"):
+        Close(relation=0)
+    with pytest.raises(ValueError, match="Close is defined on undirected graphs"):
+        Close(undirected=False)
+
+
+def test_all_arguments_show() -> None:
+    assert repr(Twice(seed=3)) == (
+        "Twice(often=2, undirected=None, protect_connectivity=False, fill=None, relation=1, seed=3)"
+    )
