@@ -143,7 +143,7 @@ def _start(laplacian: Any, generator: Any, k: int) -> Callable[[Any], Any]:
     options: dict[str, Any] = {"ncv": 3 * k + 20}
     if "rng" in inspect.signature(eigs).parameters:  # from scipy 1.17 on
         options["rng"] = generator
-    inverse = _inverse(laplacian) if _factors_stay_sparse(laplacian) else None
+    inverse: Any = _inverse(laplacian) if _factors_stay_sparse(laplacian) else None
 
     def direct(x: Any, known: Any) -> Any:
         return laplacian @ x + 2 * norm * (known @ (known.conj().T @ x))

@@ -49,7 +49,7 @@ def test_directions_of_a_complete_meta_graph_are_drawn() -> None:
     assert abs(forward - 720) < 5 * 360**0.5  # of 36 pairs each, five standard deviations
 
 
-@settings(deadline=None, max_examples=40, derandomize=True, database=None)
+@settings(deadline=None, max_examples=30, derandomize=True, database=None)
 @given(st.data())
 def test_every_graph_is_simple_and_has_its_clusters(data: Any) -> None:
     num_clusters = data.draw(st.integers(3, 6))

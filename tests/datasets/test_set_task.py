@@ -38,7 +38,7 @@ def test_all_functions_are_tested() -> None:
     assert set(FUNCTIONS) == set(get_args(SetFunction))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(
     function=st.sampled_from(sorted(FUNCTIONS)),
     split=st.sampled_from(SPLITS),

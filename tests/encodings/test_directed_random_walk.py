@@ -78,7 +78,7 @@ def quiet(transform: AddDirectedRandomWalkPE, data: Data) -> Data:
         return transform(data)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     data=digraphs(),
     form=st.sampled_from(list(NAMES)),

@@ -64,7 +64,7 @@ def assert_eigenpairs(pe: Tensor, values: Tensor, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found.conj().T @ found, np.eye(count), atol=1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     data=digraphs(),
     k=st.integers(1, 6),

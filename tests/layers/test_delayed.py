@@ -500,12 +500,7 @@ NO_FEATURES = {"edge_attr": "TransformerConv without edge_dim fails on them with
             ),
             {},
         ),
-        (
-            lambda i, o, **k: DelayedConv(
-                DirectedConv(SAGEConv(i, o, **k)), 2, math.inf, share_weights=True
-            ),
-            {},
-        ),
+        (lambda i, o, **k: DelayedConv(DirectedConv(SAGEConv(i, o, **k)), 2, math.inf), {}),
     ],
     ids=["sage", "gcn", "transformer", "graph", "directed"],
 )

@@ -12,7 +12,7 @@ REDUCES = ["sum", "add", "mean", "min", "max", "mul"]
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
 NAN, INF = float("nan"), float("inf")
-SETTINGS = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+SETTINGS = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
 
 @dataclass

@@ -103,7 +103,7 @@ def calls(draw: Any) -> Sample:
     return sample(shape, size, draw(st.integers(0, 12)), dtype, seed)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(calls())
 def test_any_call(drawn: Sample) -> None:
     assert_op(op, oracle, [drawn], differentiable=BOTH, compile=False)

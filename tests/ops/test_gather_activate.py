@@ -225,7 +225,7 @@ def calls(draw: Any) -> tuple[Sample, str]:
     return sample(width, size, draw(st.integers(0, 12)), act, dtype, factors, seed), factors
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(calls())
 def test_any_call(drawn: tuple[Sample, str]) -> None:
     call, factors = drawn
@@ -234,7 +234,7 @@ def test_any_call(drawn: tuple[Sample, str]) -> None:
     )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(st.data())
 def test_any_bad_index_is_named(data: Any) -> None:
     size = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))

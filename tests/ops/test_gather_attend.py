@@ -215,7 +215,7 @@ def calls(draw: Any) -> Sample:
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(calls())
 def test_any_call(drawn: Sample) -> None:
     gated = drawn.args[-1] is not None

@@ -178,7 +178,7 @@ def calls(draw: Any) -> Sample:
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(calls())
 def test_any_call(drawn: Sample) -> None:
     assert_op(op, oracle, [drawn], differentiable=BOTH, compile=False, rtol=0.02, atol=0.05)

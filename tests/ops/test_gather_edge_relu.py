@@ -217,14 +217,14 @@ def calls(draw: Any) -> Sample:
     return sample(width, size, draw(st.integers(0, 12)), dtype, draw(st.booleans()), seed)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(calls())
 def test_any_call(drawn: Sample) -> None:
     names = ALL if drawn.args[4] is not None else ALL[:2]
     assert_op(op, oracle, [drawn], differentiable=names, compile=False, rtol=0.02, atol=0.02)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(st.data())
 def test_any_bad_index_is_named(data: Any) -> None:
     size = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))

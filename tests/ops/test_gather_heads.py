@@ -154,7 +154,7 @@ def calls(draw: Any) -> Sample:
     return rough(*args, draw(st.sampled_from(REDUCES)))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(calls())
 def test_any_call(drawn: Sample) -> None:
     assert_op(op, oracle, [drawn], differentiable=ALL[:2], compile=False)

@@ -282,13 +282,13 @@ def calls(draw: Any) -> Sample:
     return sample(width, size, draw(st.integers(0, 12)), torch.float64, options, seed)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(calls())
 def test_any_call(drawn: Sample) -> None:
     check([drawn])
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(st.data())
 def test_any_bad_index_is_named(data: Any) -> None:
     size = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))

@@ -16,7 +16,7 @@ from gnnlib.testing import Sample, assert_op
 ALL = ("sum", "mean", "min", "max", "var", "std", "count")
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 NAN, INF = float("nan"), float("inf")
-QUICK = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+QUICK = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 
 
 def op(

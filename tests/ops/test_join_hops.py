@@ -27,7 +27,7 @@ def dense(pairs, hop, norm, loops):
     return matrix
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     st.data(),
     st.integers(0, 8),

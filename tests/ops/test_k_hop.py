@@ -51,7 +51,7 @@ def joined(sizes: list[int], per_node: float, seed: int = 0) -> Tensor:
     return torch.cat([torch.empty(2, 0, dtype=torch.long), *parts], 1)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.integers(0, 40), max_size=5),
     st.floats(0, 3),

@@ -38,7 +38,7 @@ def oracle(step, x: Tensor, groups: Adjacency, initial: Tensor) -> Tensor:  # ty
     return torch.stack(ends) if ends else initial.new_zeros(0, *initial.shape)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 30), max_size=10), st.booleans())
 def test_a_scan_is_a_fold(lengths: list[int], in_order: bool) -> None:
     groups = groups_of(lengths, None if in_order else 0)

@@ -209,14 +209,14 @@ def calls(draw: Any) -> Sample:
 
 
 @pytest.mark.parametrize("op", OPS)
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(drawn=calls())
 def test_any_call(op: Any, drawn: Sample) -> None:
     assert_op(op, ORACLES[op], [drawn], differentiable=["src"], compile=False)
 
 
 @pytest.mark.parametrize("op", OPS)
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
 def test_any_bad_group_is_named(op: Any, data: Any) -> None:
     size = data.draw(st.integers(0, 9))

@@ -10,7 +10,7 @@ from gnnlib.ops import _stack_hops as module
 from gnnlib.ops import gather_reduce, k_hop, stack_hops
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.data(), st.integers(0, 8), st.integers(0, 25), st.integers(1, 5))
 def test_hop_by_hop(data, num_nodes, num_edges, num_hops):
     size = (2, num_edges if num_nodes else 0)

@@ -48,7 +48,7 @@ def concatenated(a: Tensor, b: Tensor) -> Tensor:
     return torch.tanh(2 * a - b + a * b)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(LENGTHS, st.booleans())
 def test_a_tree_is_a_recursion(lengths: list[int], in_order: bool) -> None:
     groups = groups_of([*lengths, 1], None if in_order else 0)
@@ -57,7 +57,7 @@ def test_a_tree_is_a_recursion(lengths: list[int], in_order: bool) -> None:
     assert torch.equal(tree_reduce(concatenated, x, groups), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(LENGTHS, st.booleans())
 def test_the_plan_meets_every_row_once(lengths: list[int], in_order: bool) -> None:
     groups = groups_of(lengths, None if in_order else 1)

@@ -21,6 +21,7 @@ from gnnlib._hash import uniform
 from gnnlib.rewiring import _spans
 from gnnlib.testing import assert_rewiring
 
+
 def curvature(graph: nx.Graph, u: int, v: int, cycles: int) -> int:
     near, far = set(graph[u]) - {v}, set(graph[v]) - {u}
     value = 4 - graph.degree(u) - graph.degree(v) + 3 * len(near & far)
