@@ -4,7 +4,8 @@
 // largest weight, and the primal-dual method for weights up to 2 is two maximal flows. In the first
 // who wants takes from neighbours. In the second those that still want, and those they could take
 // from, take over any common neighbour from givers they could not reach. What is then left goes
-// three edges far.
+// three edges far. The end with more edges is beside all who could give to it: it takes what others
+// leave, and there is always enough.
 #pragma once
 
 #include <algorithm>
@@ -35,12 +36,12 @@ class Transport {
 
   // The Wasserstein distance of the walks from u and from v, which an edge joins.
   double work(int64_t u, int64_t v, double alpha) {
-    const int64_t centre = this->centre(graph_, u, v);
-    swapped_ = centre == v;
-    ball_.move_to(centre);
-    measure(centre, swapped_ ? u : v, alpha);
+    centre_ = centre(graph_, u, v);
+    swapped_ = centre_ == v;
+    ball_.move_to(centre_);
+    measure(swapped_ ? u : v, alpha);
     look_around();
-    const double near = take_near();
+    const double near = centre_wants_ + take_near();
     double far = 0;
     if (total_ - near > least_) {
       split();
@@ -57,15 +58,15 @@ class Transport {
       note(gift.giver, gift.taker, gift.amount, beside ? 1 : 2, found);
     }
     // First come, first gone.
-    size_t t = 0;
-    double wants = takers_.empty() ? 0 : takers_[0].wants;
+    int32_t t = -1;
+    double wants = centre_wants_;
     for (int32_t g = 0; g < ball_.num_inner(); ++g) {
-      for (double has = givers_[g].has; has > least_ && t < takers_.size();) {
+      for (double has = givers_[g].has; has > least_ && t < num_takers();) {
         const double amount = std::min(has, wants);
-        note(g, static_cast<int32_t>(t), amount, 3, found);
+        note(g, t, amount, t < 0 ? 1 : 3, found);
         has -= amount;
         wants -= amount;
-        if (!(wants > least_) && ++t < takers_.size()) wants = takers_[t].wants;
+        if (!(wants > least_)) wants = takers_[++t].wants;
       }
     }
     std::sort(found.begin(), found.end(), [](const Move& a, const Move& b) {
@@ -114,8 +115,8 @@ class Transport {
   // Who has more of the centre's walk than of the other's gives the difference, who has less takes
   // it. Masses are in units of 1 / (total weight of one end * that of the other): whole numbers
   // where weights are and alpha is 0, and then nothing is rounded.
-  void measure(int64_t centre, int64_t other, double alpha) {
-    const double of_centre = total_weight(centre), of_other = total_weight(other);
+  void measure(int64_t other, double alpha) {
+    const double of_centre = total_weight(centre_), of_other = total_weight(other);
     scale_ = of_centre * of_other;
     least_ = 1e-14 * scale_;
     givers_.resize(ball_.num_inner());
@@ -124,7 +125,7 @@ class Transport {
       givers_[g] = {e < 0 ? alpha * scale_ : (1 - alpha) * of_other * weight(e), -1, -1, false, false};
     }
     takers_.clear();
-    total_ = 0;
+    total_ = centre_wants_ = 0;
     for (int64_t e = graph_.rowptr[other]; e < graph_.rowptr[other + 1]; ++e) {
       add_taker(graph_.col[e], (1 - alpha) * of_centre * weight(e));
     }
@@ -145,8 +146,12 @@ class Transport {
       mass -= kept;
     }
     if (!(mass > least_)) return;
-    takers_.push_back({node, mass, 0, 0, -1, false, false});
     total_ += mass;
+    if (node == centre_) {
+      centre_wants_ = mass;
+    } else {
+      takers_.push_back({node, mass, 0, 0, -1, false, false});
+    }
   }
 
   // The givers beside every taker, and the nodes that some giver is beside, too.
@@ -318,7 +323,7 @@ class Transport {
   void note(int32_t giver, int32_t taker, double amount, int64_t distance,
             std::vector<Move>& found) const {
     if (!(amount > least_)) return;
-    const int64_t from = ball_.inner(giver).node, to = takers_[taker].node;
+    const int64_t from = ball_.inner(giver).node, to = taker < 0 ? centre_ : takers_[taker].node;
     found.push_back({swapped_ ? to : from, swapped_ ? from : to, amount / scale_, distance});
   }
 
@@ -331,8 +336,9 @@ class Transport {
   std::vector<int32_t> near_, ways_;  // of every taker, givers and places
   std::vector<Way> way_;              // at every place
   std::vector<int32_t> asking_, asked_, gone_;  // seen in a search: takers, givers, ways
+  int64_t centre_ = -1;
   bool swapped_ = false;
-  double scale_ = 1, least_ = 0, total_ = 0;
+  double scale_ = 1, least_ = 0, total_ = 0, centre_wants_ = 0;
 };
 
 }  // namespace gnnlib
