@@ -41,11 +41,11 @@ class Transport {
     ball_.move_to(centre_);
     measure(swapped_ ? u : v, alpha);
     look_around();
-    const double near = centre_wants_ + take_near();
+    const double near = centre_wants_ + take();
     double far = 0;
     if (total_ - near > least_) {
       split();
-      far = take_far();
+      far = take();
     }
     return (3 * total_ - 2 * near - far) / scale_;
   }
@@ -86,6 +86,7 @@ class Transport {
     int64_t node;
     double wants;
     int32_t near, ways;  // where its own begin
+    int32_t next_near, next_way;  // the first that may have something
     int32_t taken;       // the gift over which the search came
     bool seen, short_of;
   };
@@ -150,7 +151,7 @@ class Transport {
     if (node == centre_) {
       centre_wants_ = mass;
     } else {
-      takers_.push_back({node, mass, 0, 0, -1, false, false});
+      takers_.push_back({node, mass, 0, 0, 0, 0, -1, false, false});
     }
   }
 
@@ -161,8 +162,8 @@ class Transport {
     gifts_.clear();
     way_.resize(ball_.num_places());
     for (Taker& taker : takers_) {
-      taker.near = static_cast<int32_t>(near_.size());
-      taker.ways = static_cast<int32_t>(ways_.size());
+      taker.near = taker.next_near = static_cast<int32_t>(near_.size());
+      taker.ways = taker.next_way = static_cast<int32_t>(ways_.size());
       for (const int64_t* near = graph_.begin(taker.node); near < graph_.end(taker.node); ++near) {
         const int32_t place = ball_.place(*near);
         if (place < 0) continue;
@@ -171,17 +172,16 @@ class Transport {
         way_[place] = {ball_.begin(place), false};
       }
     }
-    takers_.push_back({-1, 0, static_cast<int32_t>(near_.size()), static_cast<int32_t>(ways_.size()), -1, false, false});
+    takers_.push_back({-1, 0, static_cast<int32_t>(near_.size()), static_cast<int32_t>(ways_.size()), 0, 0, -1, false, false});
   }
 
   int32_t num_takers() const { return static_cast<int32_t>(takers_.size()) - 1; }
 
-  double take_near() {
+  // Everybody takes what can be had at once, then what others can do without; returns how much.
+  double take() {
     double taken = 0;
     for (int32_t t = 0; t < num_takers(); ++t) {
-      for (int32_t k = takers_[t].near; k < takers_[t + 1].near && wants(t); ++k) {
-        taken += give(near_[k], t);
-      }
+      for (int32_t giver; wants(t) && (giver = spare(t)) >= 0;) taken += give(giver, t);
     }
     return taken + search();
   }
@@ -192,29 +192,30 @@ class Transport {
     for (Taker& taker : takers_) taker.short_of = std::exchange(taker.seen, false);
   }
 
-  double take_far() {
-    double taken = 0;
-    for (int32_t t = 0; t < num_takers(); ++t) {
-      if (!takers_[t].short_of) continue;
-      for (int32_t k = takers_[t].ways; k < takers_[t + 1].ways && wants(t); ++k) {
-        Way& way = way_[ways_[k]];
-        for (const int32_t end = ball_.end(ways_[k]); way.next < end; ++way.next) {
-          const int32_t giver = ball_.beside(way.next);
-          if (!givers_[giver].short_of) taken += give(giver, t);
-          if (!wants(t)) break;
-        }
+  // Who has something that a taker can have at once; -1 if nobody. Who has nothing never has again.
+  int32_t spare(int32_t t) {
+    Taker& taker = takers_[t];
+    for (; taker.next_near < takers_[t + 1].near; ++taker.next_near) {
+      if (has(near_[taker.next_near])) return near_[taker.next_near];
+    }
+    if (!taker.short_of) return -1;
+    for (; taker.next_way < takers_[t + 1].ways; ++taker.next_way) {
+      const int32_t way = ways_[taker.next_way];
+      for (int32_t& k = way_[way].next; k < ball_.end(way); ++k) {
+        if (has(ball_.beside(k))) return ball_.beside(k);
       }
     }
-    return taken + search();
+    return -1;
   }
 
-  // Gives what can be given at once; returns how much.
+  // Gives what can be given; returns how much.
   double give(int32_t giver, int32_t taker) {
     const double amount = std::min(givers_[giver].has, takers_[taker].wants);
-    if (!(amount > least_)) return 0;
     givers_[giver].has -= amount;
     takers_[taker].wants -= amount;
-    gifts_.push_back({giver, taker, std::exchange(givers_[giver].first_gift, static_cast<int32_t>(gifts_.size())), amount});
+    gifts_.push_back({giver, taker,
+                      std::exchange(givers_[giver].first_gift, static_cast<int32_t>(gifts_.size())),
+                      amount});
     return amount;
   }
 
@@ -233,8 +234,7 @@ class Transport {
     return found;
   }
 
-  // Who could give to a taker, directly or as others hand on what they took from givers; -1 if
-  // nobody.
+  // Who could give to a taker as others hand on what they took from givers; -1 if nobody.
   int32_t find_giver(int32_t taker) {
     asking_.assign(1, taker);
     asked_.clear();
@@ -250,8 +250,9 @@ class Transport {
   int32_t ask_all(int32_t t) {
     const bool short_of = takers_[t].short_of;
     for (int32_t k = takers_[t].near; k < takers_[t + 1].near; ++k) {
-      const int32_t giver = near_[k];
-      if (givers_[giver].short_of == short_of && ask(giver, t)) return giver;
+      if (givers_[near_[k]].short_of != short_of) continue;
+      const int32_t giver = ask(near_[k], t);
+      if (giver >= 0) return giver;
     }
     if (!short_of) return -1;
     for (int32_t k = takers_[t].ways; k < takers_[t + 1].ways; ++k) {
@@ -259,29 +260,33 @@ class Transport {
       if (std::exchange(way_[way].seen, true)) continue;
       gone_.push_back(way);
       for (int32_t b = ball_.begin(way); b < ball_.end(way); ++b) {
-        const int32_t giver = ball_.beside(b);
-        if (!givers_[giver].short_of && ask(giver, t)) return giver;
+        if (givers_[ball_.beside(b)].short_of) continue;
+        const int32_t giver = ask(ball_.beside(b), t);
+        if (giver >= 0) return giver;
       }
     }
     return -1;
   }
 
-  // Whether a giver has something; if not, those ask that it gave to.
-  bool ask(int32_t g, int32_t taker) {
+  // Who could give to those that this giver gave to.
+  int32_t ask(int32_t g, int32_t t) {
     Giver& giver = givers_[g];
-    if (giver.seen) return false;
+    if (giver.seen) return -1;
     giver.seen = true;
-    giver.asked_by = taker;
+    giver.asked_by = t;
     asked_.push_back(g);
-    if (has(g)) return true;
     for (int32_t k = giver.first_gift; k >= 0; k = gifts_[k].next) {
-      Taker& other = takers_[gifts_[k].taker];
-      if (other.seen || !(gifts_[k].amount > least_)) continue;
-      other.seen = true;
-      other.taken = k;
-      asking_.push_back(gifts_[k].taker);
+      const int32_t other = gifts_[k].taker;
+      if (takers_[other].seen || !(gifts_[k].amount > least_)) continue;
+      takers_[other].seen = true;
+      takers_[other].taken = k;
+      asking_.push_back(other);
+      const int32_t found = spare(other);
+      if (found < 0) continue;
+      givers_[found].asked_by = other;
+      return found;
     }
-    return false;
+    return -1;
   }
 
   // From the giver found to the taker that began the search.
