@@ -18,7 +18,7 @@ class Ball {
     int64_t entry;  // of the centre's row, -1 for the centre itself
   };
 
-  explicit Ball(const SimpleGraph& graph) : graph_(graph), places_(graph.num_nodes) {}
+  explicit Ball(const SimpleGraph& graph) : graph_(graph), place_(graph.num_nodes, -1) {}
 
   void move_to(int64_t centre) {
     if (centre == centre_) return;
@@ -31,21 +31,19 @@ class Ball {
     std::sort(inner_.begin(), inner_.end(), [](const Inner& a, const Inner& b) {
       return std::tie(a.degree, a.node) < std::tie(b.degree, b.node);
     });
-    ++now_;
+    for (const int64_t node : nodes_) place_[node] = -1;
+    nodes_.clear();
     begin_.assign(1, 0);
     for (const Inner& inner : inner_) give_place(inner.node);
     find_beside();
   }
 
-  int32_t num_places() const { return static_cast<int32_t>(begin_.size()) - 1; }
+  int32_t num_places() const { return static_cast<int32_t>(nodes_.size()); }
   int32_t num_inner() const { return static_cast<int32_t>(inner_.size()); }
   const Inner& inner(int32_t place) const { return inner_[place]; }
 
   // -1 if it is farther.
-  int32_t place(int64_t node) const {
-    const Place place = places_[node];
-    return place.when == now_ ? place.number : -1;
-  }
+  int32_t place(int64_t node) const { return place_[node]; }
 
   // The inner nodes beside a place, [begin, end) for beside().
   int32_t begin(int32_t place) const { return begin_[place]; }
@@ -53,15 +51,10 @@ class Ball {
   int32_t beside(int32_t k) const { return beside_[k]; }
 
  private:
-  struct Place {
-    int32_t when = 0, number = 0;
-  };
-
   int32_t give_place(int64_t node) {
-    const int32_t number = static_cast<int32_t>(begin_.size()) - 1;
-    places_[node] = {now_, number};
+    nodes_.push_back(node);
     begin_.push_back(0);
-    return number;
+    return place_[node] = static_cast<int32_t>(nodes_.size()) - 1;
   }
 
   void find_beside() {
@@ -87,8 +80,8 @@ class Ball {
   const SimpleGraph& graph_;
   int64_t centre_ = -1;
   std::vector<Inner> inner_;
-  std::vector<Place> places_;
-  int32_t now_ = 0;
+  std::vector<int32_t> place_;  // of every node
+  std::vector<int64_t> nodes_;  // at every place
   std::vector<int32_t> begin_, beside_, met_;
 };
 

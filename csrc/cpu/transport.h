@@ -155,24 +155,28 @@ class Transport {
     }
   }
 
-  // The givers beside every taker, and the nodes that some giver is beside, too.
+  // The givers beside every taker, and the places beside it.
   void look_around() {
+    gifts_.clear();
     near_.clear();
     ways_.clear();
-    gifts_.clear();
-    way_.resize(ball_.num_places());
     for (Taker& taker : takers_) {
       taker.near = taker.next_near = static_cast<int32_t>(near_.size());
       taker.ways = taker.next_way = static_cast<int32_t>(ways_.size());
+      size_t end = ways_.size();
+      ways_.resize(end + graph_.degree(taker.node));
       for (const int64_t* near = graph_.begin(taker.node); near < graph_.end(taker.node); ++near) {
-        const int32_t place = ball_.place(*near);
-        if (place < 0) continue;
-        if (place < ball_.num_inner() && has(place)) near_.push_back(place);
-        ways_.push_back(place);
-        way_[place] = {ball_.begin(place), false};
+        ways_[end] = ball_.place(*near);
+        end += ways_[end] >= 0;
+      }
+      ways_.resize(end);
+      for (size_t k = taker.ways; k < end; ++k) {
+        if (ways_[k] < ball_.num_inner() && has(ways_[k])) near_.push_back(ways_[k]);
       }
     }
     takers_.push_back({-1, 0, static_cast<int32_t>(near_.size()), static_cast<int32_t>(ways_.size()), 0, 0, -1, false, false});
+    way_.resize(ball_.num_places());
+    for (const int32_t way : ways_) way_[way] = {ball_.begin(way), false};
   }
 
   int32_t num_takers() const { return static_cast<int32_t>(takers_.size()) - 1; }
