@@ -18,9 +18,8 @@ std::vector<int64_t> by_centre(const SimpleGraph& graph, const int64_t* u, const
   std::vector<int64_t> centre(n), order(n);
   for (int64_t k = 0; k < n; ++k) centre[k] = Transport::centre(graph, u[k], v[k]);
   std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    return std::tie(centre[a], a) < std::tie(centre[b], b);
-  });
+  std::sort(order.begin(), order.end(),
+            [&](int64_t a, int64_t b) { return std::tie(centre[a], a) < std::tie(centre[b], b); });
   return order;
 }
 

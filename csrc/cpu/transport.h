@@ -40,7 +40,6 @@ class Transport {
     swapped_ = centre_ == v;
     ball_.move_to(centre_);
     measure(swapped_ ? u : v, alpha);
-    look_around();
     const double near = centre_wants_ + take();
     double far = 0;
     if (total_ - near > least_) {
@@ -66,7 +65,7 @@ class Transport {
         note(g, t, amount, t < 0 ? 1 : 3, found);
         has -= amount;
         wants -= amount;
-        if (!(wants > least_)) wants = takers_[++t].wants;
+        if (!(wants > least_) && ++t < num_takers()) wants = takers_[t].wants;
       }
     }
     std::sort(found.begin(), found.end(), [](const Move& a, const Move& b) {
@@ -83,11 +82,12 @@ class Transport {
     bool seen, short_of;
   };
   struct Taker {
-    int64_t node;
+    int64_t degree, node;
     double wants;
-    int32_t near, ways;  // where its own begin
-    int32_t next_near, next_way;  // the first that may have something
-    int32_t taken;       // the gift over which the search came
+    int32_t near_begin, near_end;  // the givers beside it, in the ball
+    int32_t ways_begin, ways_end;  // in ways_
+    int32_t near, way;             // the first of these that may lead to something
+    int32_t taken;                 // the gift over which the search came
     bool seen, short_of;
   };
   struct Gift {
@@ -123,7 +123,8 @@ class Transport {
     givers_.resize(ball_.num_inner());
     for (int32_t g = 0; g < ball_.num_inner(); ++g) {
       const int64_t e = ball_.inner(g).entry;
-      givers_[g] = {e < 0 ? alpha * scale_ : (1 - alpha) * of_other * weight(e), -1, -1, false, false};
+      givers_[g] = {e < 0 ? alpha * scale_ : (1 - alpha) * of_other * weight(e), -1, -1, false,
+                    false};
     }
     takers_.clear();
     total_ = centre_wants_ = 0;
@@ -132,15 +133,15 @@ class Transport {
     }
     add_taker(other, alpha * scale_);
     // Who has fewer edges goes first, as it has fewer to turn to.
-    std::sort(takers_.begin(), takers_.end(), [&](const Taker& a, const Taker& b) {
-      const int64_t x = graph_.degree(a.node), y = graph_.degree(b.node);
-      return x != y ? x < y : a.node < b.node;
+    std::sort(takers_.begin(), takers_.end(), [](const Taker& a, const Taker& b) {
+      return std::tie(a.degree, a.node) < std::tie(b.degree, b.node);
     });
+    gifts_.clear();
   }
 
   void add_taker(int64_t node, double mass) {
     const int32_t place = ball_.place(node);
-    if (place >= 0 && place < ball_.num_inner()) {
+    if (place < ball_.num_inner()) {
       double& has = givers_[place].has;
       const double kept = std::min(has, mass);
       has -= kept;
@@ -150,36 +151,15 @@ class Transport {
     total_ += mass;
     if (node == centre_) {
       centre_wants_ = mass;
-    } else {
-      takers_.push_back({node, mass, 0, 0, 0, 0, -1, false, false});
+      return;
     }
+    Taker taker{.degree = graph_.degree(node), .node = node, .wants = mass};
+    taker.near = taker.near_begin = ball_.begin(place);
+    taker.near_end = ball_.end(place);
+    takers_.push_back(taker);
   }
 
-  // The givers beside every taker, and the places beside it.
-  void look_around() {
-    gifts_.clear();
-    near_.clear();
-    ways_.clear();
-    for (Taker& taker : takers_) {
-      taker.near = taker.next_near = static_cast<int32_t>(near_.size());
-      taker.ways = taker.next_way = static_cast<int32_t>(ways_.size());
-      size_t end = ways_.size();
-      ways_.resize(end + graph_.degree(taker.node));
-      for (const int64_t* near = graph_.begin(taker.node); near < graph_.end(taker.node); ++near) {
-        ways_[end] = ball_.place(*near);
-        end += ways_[end] >= 0;
-      }
-      ways_.resize(end);
-      for (size_t k = taker.ways; k < end; ++k) {
-        if (ways_[k] < ball_.num_inner() && has(ways_[k])) near_.push_back(ways_[k]);
-      }
-    }
-    takers_.push_back({-1, 0, static_cast<int32_t>(near_.size()), static_cast<int32_t>(ways_.size()), 0, 0, -1, false, false});
-    way_.resize(ball_.num_places());
-    for (const int32_t way : ways_) way_[way] = {ball_.begin(way), false};
-  }
-
-  int32_t num_takers() const { return static_cast<int32_t>(takers_.size()) - 1; }
+  int32_t num_takers() const { return static_cast<int32_t>(takers_.size()); }
 
   // Everybody takes what can be had at once, then what others can do without; returns how much.
   double take() {
@@ -190,21 +170,39 @@ class Transport {
     return taken + search();
   }
 
-  // Those that were seen last could not get all they want.
+  // Those that were seen last could not get all they want: for these, all places are found that
+  // they are beside.
   void split() {
     for (Giver& giver : givers_) giver.short_of = std::exchange(giver.seen, false);
-    for (Taker& taker : takers_) taker.short_of = std::exchange(taker.seen, false);
+    ways_.clear();
+    for (Taker& taker : takers_) {
+      taker.short_of = std::exchange(taker.seen, false);
+      if (taker.short_of) find_ways(taker);
+    }
+    way_.resize(ball_.num_places());
+    for (const int32_t way : ways_) way_[way] = {ball_.begin(way), false};
+  }
+
+  void find_ways(Taker& taker) {
+    size_t end = ways_.size();
+    taker.way = taker.ways_begin = static_cast<int32_t>(end);
+    ways_.resize(end + taker.degree);
+    for (const int64_t* near = graph_.begin(taker.node); near < graph_.end(taker.node); ++near) {
+      ways_[end] = ball_.place(*near);
+      end += ways_[end] >= 0;
+    }
+    taker.ways_end = static_cast<int32_t>(end);
+    ways_.resize(end);
   }
 
   // Who has something that a taker can have at once; -1 if nobody. Who has nothing never has again.
   int32_t spare(int32_t t) {
     Taker& taker = takers_[t];
-    for (; taker.next_near < takers_[t + 1].near; ++taker.next_near) {
-      if (has(near_[taker.next_near])) return near_[taker.next_near];
+    for (; taker.near < taker.near_end; ++taker.near) {
+      if (has(ball_.beside(taker.near))) return ball_.beside(taker.near);
     }
-    if (!taker.short_of) return -1;
-    for (; taker.next_way < takers_[t + 1].ways; ++taker.next_way) {
-      const int32_t way = ways_[taker.next_way];
+    for (; taker.way < taker.ways_end; ++taker.way) {
+      const int32_t way = ways_[taker.way];
       for (int32_t& k = way_[way].next; k < ball_.end(way); ++k) {
         if (has(ball_.beside(k))) return ball_.beside(k);
       }
@@ -252,22 +250,23 @@ class Transport {
   }
 
   int32_t ask_all(int32_t t) {
-    const bool short_of = takers_[t].short_of;
-    for (int32_t k = takers_[t].near; k < takers_[t + 1].near; ++k) {
-      if (givers_[near_[k]].short_of != short_of) continue;
-      const int32_t giver = ask(near_[k], t);
-      if (giver >= 0) return giver;
-    }
-    if (!short_of) return -1;
-    for (int32_t k = takers_[t].ways; k < takers_[t + 1].ways; ++k) {
+    const Taker& taker = takers_[t];
+    int32_t giver = ask_range(taker.near_begin, taker.near_end, taker.short_of, t);
+    for (int32_t k = taker.ways_begin; giver < 0 && k < taker.ways_end; ++k) {
       const int32_t way = ways_[k];
       if (std::exchange(way_[way].seen, true)) continue;
       gone_.push_back(way);
-      for (int32_t b = ball_.begin(way); b < ball_.end(way); ++b) {
-        if (givers_[ball_.beside(b)].short_of) continue;
-        const int32_t giver = ask(ball_.beside(b), t);
-        if (giver >= 0) return giver;
-      }
+      giver = ask_range(ball_.begin(way), ball_.end(way), false, t);
+    }
+    return giver;
+  }
+
+  int32_t ask_range(int32_t begin, int32_t end, bool short_of, int32_t t) {
+    for (int32_t k = begin; k < end; ++k) {
+      const int32_t beside = ball_.beside(k);
+      if (givers_[beside].short_of != short_of) continue;
+      const int32_t giver = ask(beside, t);
+      if (giver >= 0) return giver;
     }
     return -1;
   }
@@ -340,10 +339,10 @@ class Transport {
   const double* mass_;
   Ball ball_;
   std::vector<Giver> givers_;
-  std::vector<Taker> takers_;  // and a last one, which ends what the others have
+  std::vector<Taker> takers_;
   std::vector<Gift> gifts_;
-  std::vector<int32_t> near_, ways_;  // of every taker, givers and places
-  std::vector<Way> way_;              // at every place
+  std::vector<int32_t> ways_;                   // places beside takers
+  std::vector<Way> way_;                        // at every place
   std::vector<int32_t> asking_, asked_, gone_;  // seen in a search: takers, givers, ways
   int64_t centre_ = -1;
   bool swapped_ = false;
