@@ -4,8 +4,8 @@
 // largest weight, and the primal-dual method for weights up to 2 is two maximal flows. In the first
 // who wants takes from neighbours. In the second those that still want, and those they could take
 // from, take over any common neighbour from givers they could not reach. What is then left goes
-// three edges far. The end with more edges is beside all who could give to it: it takes what others
-// leave, and there is always enough.
+// three edges far. The end with more edges is beside all that could give to it, and others leave at
+// least what it wants, so it takes last and is no part of the flows.
 #pragma once
 
 #include <algorithm>
@@ -53,7 +53,7 @@ class Transport {
   void moves(std::vector<Move>& found) const {
     found.clear();
     for (const Gift& gift : gifts_) {
-      const bool beside = givers_[gift.giver].short_of == takers_[gift.taker].short_of;
+      const bool beside = givers_[gift.giver].scarce == takers_[gift.taker].scarce;
       note(gift.giver, gift.taker, gift.amount, beside ? 1 : 2, found);
     }
     // First come, first gone.
@@ -78,8 +78,8 @@ class Transport {
   struct Giver {
     double has;
     int32_t first_gift;
-    int32_t asked_by;  // the taker that the search came from
-    bool seen, short_of;
+    int32_t asked_by;   // the taker that the search came from
+    bool seen, scarce;  // scarce: among those that were seen when the first flow was found
   };
   struct Taker {
     int64_t degree, node;
@@ -88,7 +88,7 @@ class Transport {
     int32_t ways_begin, ways_end;  // in ways_
     int32_t near, way;             // the first of these that may lead to something
     int32_t taken;                 // the gift over which the search came
-    bool seen, short_of;
+    bool seen, scarce;
   };
   struct Gift {
     int32_t giver, taker;
@@ -170,14 +170,13 @@ class Transport {
     return taken + search();
   }
 
-  // Those that were seen last could not get all they want: for these, all places are found that
-  // they are beside.
+  // Those that were seen last could not get all they want: they may go over common neighbours now.
   void split() {
-    for (Giver& giver : givers_) giver.short_of = std::exchange(giver.seen, false);
+    for (Giver& giver : givers_) giver.scarce = std::exchange(giver.seen, false);
     ways_.clear();
     for (Taker& taker : takers_) {
-      taker.short_of = std::exchange(taker.seen, false);
-      if (taker.short_of) find_ways(taker);
+      taker.scarce = std::exchange(taker.seen, false);
+      if (taker.scarce) find_ways(taker);
     }
     way_.resize(ball_.num_places());
     for (const int32_t way : ways_) way_[way] = {ball_.begin(way), false};
@@ -195,7 +194,8 @@ class Transport {
     ways_.resize(end);
   }
 
-  // Who has something that a taker can have at once; -1 if nobody. Who has nothing never has again.
+  // Who has something that a taker can have at once, -1 if nobody. Who has nothing never has again,
+  // so nobody is looked at twice.
   int32_t spare(int32_t t) {
     Taker& taker = takers_[t];
     for (; taker.near < taker.near_end; ++taker.near) {
@@ -240,7 +240,7 @@ class Transport {
   int32_t find_giver(int32_t taker) {
     asking_.assign(1, taker);
     asked_.clear();
-    gone_.clear();
+    passed_.clear();
     takers_[taker].seen = true;
     for (size_t k = 0; k < asking_.size(); ++k) {
       const int32_t giver = ask_all(asking_[k]);
@@ -251,20 +251,22 @@ class Transport {
 
   int32_t ask_all(int32_t t) {
     const Taker& taker = takers_[t];
-    int32_t giver = ask_range(taker.near_begin, taker.near_end, taker.short_of, t);
+    int32_t giver = ask_range(taker.near_begin, taker.near_end, taker.scarce, t);
     for (int32_t k = taker.ways_begin; giver < 0 && k < taker.ways_end; ++k) {
       const int32_t way = ways_[k];
       if (std::exchange(way_[way].seen, true)) continue;
-      gone_.push_back(way);
+      passed_.push_back(way);
       giver = ask_range(ball_.begin(way), ball_.end(way), false, t);
     }
     return giver;
   }
 
-  int32_t ask_range(int32_t begin, int32_t end, bool short_of, int32_t t) {
+  // Along edges who is scarce turns to its like, and who is not to its own: between the two an edge
+  // saves no more than it costs others.
+  int32_t ask_range(int32_t begin, int32_t end, bool scarce, int32_t t) {
     for (int32_t k = begin; k < end; ++k) {
       const int32_t beside = ball_.beside(k);
-      if (givers_[beside].short_of != short_of) continue;
+      if (givers_[beside].scarce != scarce) continue;
       const int32_t giver = ask(beside, t);
       if (giver >= 0) return giver;
     }
@@ -292,7 +294,7 @@ class Transport {
     return -1;
   }
 
-  // From the giver found to the taker that began the search.
+  // From the giver found to the taker that began the search; returns how much.
   double hand_on(int32_t giver, int32_t first) {
     double amount = std::min(givers_[giver].has, takers_[first].wants);
     for (int32_t t = givers_[giver].asked_by; t != first;) {
@@ -324,7 +326,7 @@ class Transport {
   void forget() {
     for (const int32_t t : asking_) takers_[t].seen = false;
     for (const int32_t g : asked_) givers_[g].seen = false;
-    for (const int32_t way : gone_) way_[way].seen = false;
+    for (const int32_t way : passed_) way_[way].seen = false;
   }
 
   // Mass goes from u's neighbours to v's.
@@ -341,9 +343,9 @@ class Transport {
   std::vector<Giver> givers_;
   std::vector<Taker> takers_;
   std::vector<Gift> gifts_;
-  std::vector<int32_t> ways_;                   // places beside takers
-  std::vector<Way> way_;                        // at every place
-  std::vector<int32_t> asking_, asked_, gone_;  // seen in a search: takers, givers, ways
+  std::vector<int32_t> ways_;                     // places beside takers
+  std::vector<Way> way_;                          // at every place
+  std::vector<int32_t> asking_, asked_, passed_;  // seen in a search: takers, givers, ways
   int64_t centre_ = -1;
   bool swapped_ = false;
   double scale_ = 1, least_ = 0, total_ = 0, centre_wants_ = 0;
