@@ -57,7 +57,9 @@ class DelayedConv(nn.Module):
             layers, such as an action network.
         hops: the number of hops :math:`K`, at least 1.
         delay: :math:`\nu`, a whole number of at least 1, or ``math.inf``.
-        share_weights: whether all hops share ``conv``.
+        share_weights: whether all hops share ``conv``. Of attention, gated and wrapped convs the
+            term for the node itself is then taken out in the forward pass, where
+            ``torch.compile`` breaks the graph.
         learn_hop_weights: whether :math:`\alpha = K \, \mathrm{softmax}(a)` is learned; ones
             otherwise.
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 
+from gnnlib._sorting import group_index
+
 
 @dataclass(frozen=True)
 class SimpleGraph:
@@ -80,12 +82,11 @@ class SimpleGraph:
         """
         edge_index = checked(edge_index)
         size = _size(edge_index, num_nodes)
-        u, v = edge_index.min(0).values, edge_index.max(0).values
-        loop = u == v
-        key, inverse = torch.unique((u * size + v)[~loop], return_inverse=True)
-        ends = torch.stack([key // max(size, 1), key % max(size, 1)])
+        u, v = torch.minimum(*edge_index), torch.maximum(*edge_index)
+        proper = (u != v).nonzero().flatten()
+        ends, inverse = _distinct(u[proper], v[proper], size)
         of = torch.full_like(u, -1)
-        of[~loop] = inverse
+        of[proper] = inverse
         if undirected is None:
             _require_undirected(edge_index, of, ends, asker)
         ptr = torch.tensor([0, size]) if ptr is None else ptr
@@ -104,14 +105,13 @@ class SimpleGraph:
         Returns:
             The graph; its ``of [M']`` tells where each of ``ends`` went.
         """
-        size = max(self.num_nodes, 1)
-        key, of = torch.unique(ends[0] * size + ends[1], return_inverse=True)
-        return _of_ends(torch.stack([key // size, key % size]), self.num_nodes, of, self.ptr)
+        distinct, of = _distinct(ends[0], ends[1], self.num_nodes)
+        return _of_ends(distinct, self.num_nodes, of, self.ptr)
 
     def edge_id(self, ends: Tensor) -> Tensor:
         """Which edge joins each pair of nodes ``[2, K]``, in any direction; -1 where none does."""
         size = max(self.num_nodes, 1)
-        wanted = ends.min(0).values * size + ends.max(0).values
+        wanted = torch.minimum(*ends) * size + torch.maximum(*ends)
         if self.num_edges == 0:
             return torch.full_like(wanted, -1)
         known = self.ends[0] * size + self.ends[1]
@@ -158,9 +158,10 @@ def require_nodes(edge_index: Tensor, num_nodes: int) -> None:
 
 def _require_undirected(edge_index: Tensor, of: Tensor, ends: Tensor, asker: str) -> None:
     """Raise unless every edge also goes the other way."""
+    forward = edge_index[0] < edge_index[1]
     ways = torch.zeros(2, ends.size(1), dtype=torch.bool)
-    forward = (edge_index[0] < edge_index[1]).long()
-    ways[forward[of >= 0], of[of >= 0]] = True
+    for way, taken in enumerate((~forward & (of >= 0), forward)):
+        ways[way].index_fill_(0, of[taken], True)
     alone = (~ways.all(0)).nonzero().flatten()
     if alone.numel():
         u, v = ends[:, alone[0]].tolist()
@@ -172,14 +173,18 @@ def _require_undirected(edge_index: Tensor, of: Tensor, ends: Tensor, asker: str
         )
 
 
+def _distinct(u: Tensor, v: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Edges in lexicographic order, each once, and which of them each of the given ones is."""
+    key, of = torch.unique(u * size + v, return_inverse=True)
+    u = key.div(max(size, 1), rounding_mode="floor")
+    return torch.stack([u, key - u * size]), of
+
+
 def _of_ends(ends: Tensor, size: int, of: Tensor, ptr: Tensor) -> SimpleGraph:
     """From edges in lexicographic order, each once."""
-    row, col = torch.cat([ends, ends.flip(0)], 1)
-    # The smaller neighbours of a node come from the second half, the larger ones from the first,
-    # both in order: by row alone, stably, from the second half on.
-    order = torch.cat([row[ends.size(1) :], row[: ends.size(1)]]).argsort(stable=True)
-    order = (order + ends.size(1)) % max(row.numel(), 1)
-    rowptr = torch.zeros(size + 1, dtype=torch.long)
-    rowptr[1:] = torch.bincount(row, minlength=size).cumsum(0)
+    # The smaller neighbours of a node are ends[0] where it is ends[1], the larger ones the other
+    # way around, both in order: grouped stably, smaller ones first, they are sorted.
+    node, other = ends.flip(0).flatten(), ends.flatten()
+    rowptr, order = group_index(node, size)
     edge = order % max(ends.size(1), 1)
-    return SimpleGraph(rowptr, col[order], edge, ends, of, ptr)
+    return SimpleGraph(rowptr, other[order], edge, ends, of, ptr)

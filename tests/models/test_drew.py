@@ -83,7 +83,7 @@ def test_is_called_as_other_models():
     torch.nn.init.zeros_(model.convs[1].convs[1].lin.weight)  # the farther hop says nothing
     torch.testing.assert_close(model(x, ring(9), weight), hop(x, ring(9), weight))
     assert not torch.allclose(model(x, ring(9), weight), model(x, ring(9)))
-    with pytest.raises(ValueError, match="GINConv.forward takes no `edge_weight`"):
+    with pytest.raises(ValueError, match=r"GINConv.forward takes no `edge_weight`"):
         DRew(3, 8, 2, 2, conv="gin")(x, ring(9), weight)
     with pytest.raises(ValueError, match="DRew has no bipartite form"):
         model((x, x), ring(9))

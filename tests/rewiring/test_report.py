@@ -73,7 +73,8 @@ def test_several_graphs() -> None:
 def test_homophily_is_of_labels_of_nodes() -> None:
     data = data_of(nx.path_graph(4))
     for y in (torch.tensor([0, 0, 1, 1]), torch.tensor([[0], [0], [1], [1]])):
-        assert describe(Data.from_dict({**data.to_dict(), "y": y})).homophily == pytest.approx(2 / 3)
+        found = describe(Data.from_dict({**data.to_dict(), "y": y})).homophily
+        assert found == pytest.approx(2 / 3)
     for y in (torch.tensor([1]), torch.rand(4)):
         assert describe(Data.from_dict({**data.to_dict(), "y": y})).homophily is None
 
