@@ -1,5 +1,6 @@
 // Ollivier-Ricci curvature of edges: 1 less what it takes to move the walk of one end to the
 // other's.
+#include <numeric>
 #include <tuple>
 
 #include "schedule.h"
@@ -11,7 +12,18 @@ namespace {
 // Edges that a thread takes at once.
 constexpr int64_t kEdges = 16;
 
-// Calls f(transport, k) for every edge, on all threads.
+// Edges by centre, so that what is around it is looked up once for all of them.
+std::vector<int64_t> by_centre(const SimpleGraph& graph, const int64_t* u, const int64_t* v,
+                               int64_t n) {
+  std::vector<int64_t> centre(n), order(n);
+  for (int64_t k = 0; k < n; ++k) centre[k] = Transport::centre(graph, u[k], v[k]);
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(),
+            [&](int64_t a, int64_t b) { return std::tie(centre[a], a) < std::tie(centre[b], b); });
+  return order;
+}
+
+// Calls f(transport, u, v, k) for every edge, on all threads.
 template <typename F>
 void each_edge(const Tensor& rowptr, const Tensor& col, const OptionalTensor& mass,
                const Tensor& source, const Tensor& target, const F& f) {
@@ -26,12 +38,14 @@ void each_edge(const Tensor& rowptr, const Tensor& col, const OptionalTensor& ma
   require(target.numel() == n, "`source` and `target` must be of one length");
   require_in_range(u, n, graph.num_nodes);
   require_in_range(v, n, graph.num_nodes);
+  const std::vector<int64_t> order = by_centre(graph, u, v, n);
   FirstBad apart;
   std::atomic<int64_t> next{0};
   on_all_threads((n + kEdges - 1) / kEdges, [&] {
     Transport transport(graph, weight);
     for (int64_t begin; (begin = next.fetch_add(kEdges, std::memory_order_relaxed)) < n;) {
-      for (int64_t k = begin; k < std::min(begin + kEdges, n); ++k) {
+      for (int64_t i = begin; i < std::min(begin + kEdges, n); ++i) {
+        const int64_t k = order[i];
         if (!graph.joins(u[k], v[k])) {
           apart.see(k);
         } else {

@@ -1,44 +1,19 @@
 // How much it takes to move the mass of a walk's next step from the neighbours of one end of an
 // edge to those of the other. All distances there are 0 to 3, so a unit that moves costs 3, less 2
 // if it goes to a neighbour and less 1 if it goes two edges far: what is saved is a matching of
-// largest weight, and the primal-dual method for weights up to 2 is two maximal flows. The first
-// goes along edges. In the second those that it left free, and those they can take from, go over
-// any common neighbour to what they could not reach. What is then free goes three edges far.
+// largest weight, and the primal-dual method for weights up to 2 is two maximal flows. In the first
+// who wants takes from neighbours. In the second those that still want, and those they could take
+// from, take over any common neighbour from givers they could not reach. What is then left goes
+// three edges far. The end with more edges is beside all that could give to it, and others leave at
+// least what it wants, so it takes last and is no part of the flows.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <utility>
 
-#include "flow.h"
-#include "simple_graph.h"
+#include "ball.h"
 
 namespace gnnlib {
-
-// Numbers given to some of a graph's nodes, forgotten all at once.
-class Places {
- public:
-  explicit Places(int64_t num_nodes) : marks_(num_nodes) {}
-
-  void clear() {
-    if (++now_ == 0) {
-      std::fill(marks_.begin(), marks_.end(), Mark{});
-      now_ = 1;
-    }
-  }
-  void put(int64_t node, int32_t place) { marks_[node] = {now_, place}; }
-  int32_t find(int64_t node) const {
-    const Mark mark = marks_[node];
-    return mark.when == now_ ? mark.place : -1;
-  }
-
- private:
-  struct Mark {
-    uint32_t when = 0;
-    int32_t place = 0;
-  };
-  std::vector<Mark> marks_;
-  uint32_t now_ = 1;
-};
 
 struct Move {
   int64_t from, to;
@@ -46,25 +21,30 @@ struct Move {
   int64_t distance;
 };
 
-// What a thread needs to find transports, one edge after the other.
+// What a thread needs to find transports, one edge after the other: fastest for edges that have
+// their centre in common.
 class Transport {
  public:
   // `mass`: what each entry of graph.col weighs, null where all weigh the same.
   Transport(const SimpleGraph& graph, const double* mass)
-      : graph_(graph), mass_(mass), giver_(graph.num_nodes), way_(graph.num_nodes) {}
+      : graph_(graph), mass_(mass), ball_(graph) {}
+
+  // The end with more edges, whose surroundings are looked up from those of the other.
+  static int64_t centre(const SimpleGraph& graph, int64_t u, int64_t v) {
+    return std::pair(graph.degree(u), u) > std::pair(graph.degree(v), v) ? u : v;
+  }
 
   // The Wasserstein distance of the walks from u and from v, which an edge joins.
   double work(int64_t u, int64_t v, double alpha) {
-    measure(u, v, alpha);
-    double near = send_to_neighbours();
-    near += flow_.run([](int32_t) {});
+    centre_ = centre(graph_, u, v);
+    swapped_ = centre_ == v;
+    ball_.move_to(centre_);
+    measure(swapped_ ? u : v, alpha);
+    const double near = centre_wants_ + take();
     double far = 0;
     if (total_ - near > least_) {
-      find_ways();
-      for (int32_t k = 0; k < num_givers(); ++k) far += send_over_ways(k);
-      far += flow_.run([&](int32_t vertex) {
-        if (vertex < num_givers()) join_ways(vertex);
-      });
+      split();
+      far = take();
     }
     return (3 * total_ - 2 * near - far) / scale_;
   }
@@ -72,50 +52,54 @@ class Transport {
   // How the last one moves: by ascending (from, to), each pair once.
   void moves(std::vector<Move>& found) const {
     found.clear();
-    std::vector<Step> steps;
-    for (int32_t arc = 0; arc < flow_.num_arcs(); arc += 2) {
-      const int32_t from = flow_.tail(arc), to = flow_.head(arc);
-      if (from < num_members() && to < num_members()) {
-        note(from, to, flow_.on(arc), 1, found);
-      } else {
-        steps.push_back({std::max(from, to), std::min(from, to), flow_.on(arc)});
+    for (const Gift& gift : gifts_) {
+      const bool beside = givers_[gift.giver].scarce == takers_[gift.taker].scarce;
+      note(gift.giver, gift.taker, gift.amount, beside ? 1 : 2, found);
+    }
+    // First come, first gone.
+    int32_t t = -1;
+    double wants = centre_wants_;
+    for (int32_t g = 0; g < ball_.num_inner(); ++g) {
+      for (double has = givers_[g].has; has > least_ && t < num_takers();) {
+        const double amount = std::min(has, wants);
+        note(g, t, amount, t < 0 ? 1 : 3, found);
+        has -= amount;
+        wants -= amount;
+        if (!(wants > least_) && ++t < num_takers()) wants = takers_[t].wants;
       }
     }
-    // What came to a way goes on from there, and what never moved goes far: first come, first gone.
-    std::sort(steps.begin(), steps.end(), [](const Step& a, const Step& b) {
-      return a.way != b.way ? a.way < b.way : a.member < b.member;
+    std::sort(found.begin(), found.end(), [](const Move& a, const Move& b) {
+      return std::tie(a.from, a.to) < std::tie(b.from, b.to);
     });
-    for (size_t begin = 0, end = 0; begin < steps.size(); begin = end) {
-      while (end < steps.size() && steps[end].way == steps[begin].way) ++end;
-      pair_up({steps.begin() + begin, steps.begin() + end}, 2, found);
-    }
-    steps.clear();
-    for (int32_t k = 0; k < num_members(); ++k) steps.push_back({0, k, std::abs(flow_.left(k))});
-    pair_up(std::move(steps), 3, found);
-    merge(found);
   }
 
  private:
-  struct Member {
-    int64_t node;
-    double mass;
+  // An inner node of the ball, at its place.
+  struct Giver {
+    double has;
+    int32_t first_gift;
+    int32_t asked_by;   // the taker that the search came from
+    bool seen, scarce;  // scarce: among those that were seen when the first flow was found
   };
-  // A node over which to go: its vertex, -1 as long as no giver has met it, and the first of the
-  // takers beside it (in beside_, later its first arc to one that may still want).
-  struct Way {
-    int32_t vertex, first;
+  struct Taker {
+    int64_t degree, node;
+    double wants;
+    int32_t near_begin, near_end;  // the givers beside it, in the ball
+    int32_t ways_begin, ways_end;  // in ways_
+    int32_t near, way;             // the first of these that may lead to something
+    int32_t taken;                 // the gift over which the search came
+    bool seen, scarce;
   };
-  struct Beside {
-    int32_t taker, next;
-  };
-  struct Step {
-    int32_t way, member;
+  struct Gift {
+    int32_t giver, taker;
+    int32_t next;  // of the giver
     double amount;
   };
-
-  int32_t num_givers() const { return static_cast<int32_t>(givers_.size()); }
-  int32_t num_members() const { return static_cast<int32_t>(givers_.size() + takers_.size()); }
-  int64_t taker(int32_t vertex) const { return takers_[vertex - num_givers()].node; }
+  // A node over which to take: the next giver beside it that may have something.
+  struct Way {
+    int32_t next;
+    bool seen;
+  };
 
   double weight(int64_t e) const { return mass_ ? mass_[e] : 1; }
 
@@ -126,199 +110,245 @@ class Transport {
     return total;
   }
 
-  int64_t degrees(const std::vector<Member>& members) const {
-    int64_t total = 0;
-    for (const Member& member : members) total += graph_.degree(member.node);
-    return total;
-  }
+  bool has(int32_t giver) const { return givers_[giver].has > least_; }
+  bool wants(int32_t taker) const { return takers_[taker].wants > least_; }
 
-  // Who has more of u's walk than of v's gives the difference, who has less takes it; or the other
-  // way round, which is as much work, so that takers have fewer edges. Masses are in units of 1 /
-  // (total weight of u * total weight of v): whole numbers where weights are and alpha is 0, and
-  // then nothing is rounded.
-  void measure(int64_t u, int64_t v, double alpha) {
-    const double of_u = total_weight(u), of_v = total_weight(v);
-    scale_ = of_u * of_v;
+  // Who has more of the centre's walk than of the other's gives the difference, who has less takes
+  // it. Masses are in units of 1 / (total weight of one end * that of the other): whole numbers
+  // where weights are and alpha is 0, and then nothing is rounded.
+  void measure(int64_t other, double alpha) {
+    const double of_centre = total_weight(centre_), of_other = total_weight(other);
+    scale_ = of_centre * of_other;
     least_ = 1e-14 * scale_;
-    givers_.clear();
+    givers_.resize(ball_.num_inner());
+    for (int32_t g = 0; g < ball_.num_inner(); ++g) {
+      const int64_t e = ball_.inner(g).entry;
+      givers_[g] = {e < 0 ? alpha * scale_ : (1 - alpha) * of_other * weight(e), -1, -1, false,
+                    false};
+    }
     takers_.clear();
-    const int64_t last_u = graph_.rowptr[u + 1], last_v = graph_.rowptr[v + 1];
-    for (int64_t i = graph_.rowptr[u], j = graph_.rowptr[v]; i < last_u || j < last_v;) {
-      const bool in_u = i < last_u && (j == last_v || graph_.col[i] <= graph_.col[j]);
-      const bool in_v = j < last_v && (i == last_u || graph_.col[j] <= graph_.col[i]);
-      const int64_t node = in_u ? graph_.col[i] : graph_.col[j];
-      double excess = 0;
-      if (in_u) excess += weight(i++) * of_v;
-      if (in_v) excess -= weight(j++) * of_u;
-      excess *= 1 - alpha;
-      if (node == u) excess += alpha * scale_;
-      if (node == v) excess -= alpha * scale_;
-      if (excess > least_) givers_.push_back({node, excess});
-      if (excess < -least_) takers_.push_back({node, -excess});
+    total_ = centre_wants_ = 0;
+    for (int64_t e = graph_.rowptr[other]; e < graph_.rowptr[other + 1]; ++e) {
+      add_taker(graph_.col[e], (1 - alpha) * of_centre * weight(e));
     }
-    swapped_ = degrees(takers_) > degrees(givers_);
-    if (swapped_) std::swap(givers_, takers_);
-    // Who has fewer edges goes first, as it has fewer ways to turn to.
-    std::sort(givers_.begin(), givers_.end(), [&](const Member& a, const Member& b) {
-      const int64_t x = graph_.degree(a.node), y = graph_.degree(b.node);
-      return x != y ? x < y : a.node < b.node;
+    add_taker(other, alpha * scale_);
+    // Who has fewer edges goes first, as it has fewer to turn to.
+    std::sort(takers_.begin(), takers_.end(), [](const Taker& a, const Taker& b) {
+      return std::tie(a.degree, a.node) < std::tie(b.degree, b.node);
     });
-    total_ = 0;
-    flow_.clear(least_);
-    for (const Member& giver : givers_) {
-      flow_.add_vertex(giver.mass);
-      total_ += giver.mass;
-    }
-    for (const Member& taker : takers_) flow_.add_vertex(-taker.mass);
+    gifts_.clear();
   }
 
-  // Arcs from givers to takers beside them; what can be sent at once is sent.
-  double send_to_neighbours() {
-    double sent = 0;
-    giver_.clear();
-    for (int32_t k = 0; k < num_givers(); ++k) giver_.put(givers_[k].node, k);
-    for (int32_t k = num_givers(); k < num_members(); ++k) {
-      near_.clear();
-      each_giver_near(taker(k), [&](int32_t giver) { near_.push_back(giver); });
-      std::sort(near_.begin(), near_.end());
-      for (const int32_t giver : near_)
-        sent += flow_.send_over(std::array{flow_.add_arc(giver, k)});
+  void add_taker(int64_t node, double mass) {
+    const int32_t place = ball_.place(node);
+    if (place < ball_.num_inner()) {
+      double& has = givers_[place].has;
+      const double kept = std::min(has, mass);
+      has -= kept;
+      mass -= kept;
     }
-    return sent;
-  }
-
-  // Calls f(giver) for those among a node's neighbours, or, where these are far more, for those
-  // among all that the node joins.
-  template <typename F>
-  void each_giver_near(int64_t node, const F& f) const {
-    if (graph_.degree(node) / 16 > num_givers()) {
-      for (int32_t k = 0; k < num_givers(); ++k) {
-        if (graph_.joins(node, givers_[k].node)) f(k);
-      }
+    if (!(mass > least_)) return;
+    total_ += mass;
+    if (node == centre_) {
+      centre_wants_ = mass;
       return;
     }
-    for (const int64_t* near = graph_.begin(node); near < graph_.end(node); ++near) {
-      const int32_t giver = giver_.find(*near);
-      if (giver >= 0) f(giver);
-    }
+    Taker taker{.degree = graph_.degree(node), .node = node, .wants = mass};
+    taker.near = taker.near_begin = ball_.begin(place);
+    taker.near_end = ball_.end(place);
+    takers_.push_back(taker);
   }
 
-  // Notes every node beside takers that were not reached. Those that were are closed to givers that
-  // were not: there they save nothing any more.
-  void find_ways() {
-    for (int32_t arc = 0; arc < flow_.num_arcs(); arc += 2) {
-      if (!flow_.reached(flow_.tail(arc)) && flow_.reached(flow_.head(arc))) flow_.close(arc);
+  int32_t num_takers() const { return static_cast<int32_t>(takers_.size()); }
+
+  // Everybody takes what can be had at once, then what others can do without; returns how much.
+  double take() {
+    double taken = 0;
+    for (int32_t t = 0; t < num_takers(); ++t) {
+      for (int32_t giver; wants(t) && (giver = spare(t)) >= 0;) taken += give(giver, t);
     }
-    to_join_.clear();
-    for (int32_t k = 0; k < num_givers(); ++k) {
-      const int64_t node = givers_[k].node;
-      to_join_.push_back(flow_.reached(k) ? graph_.begin(node) : graph_.end(node));
-    }
-    way_.clear();
+    return taken + search();
+  }
+
+  // Those that were seen last could not get all they want: they may go over common neighbours now.
+  void split() {
+    for (Giver& giver : givers_) giver.scarce = std::exchange(giver.seen, false);
     ways_.clear();
-    beside_.clear();
-    for (int32_t k = num_givers(); k < num_members(); ++k) {
-      if (flow_.reached(k)) continue;
-      const int64_t node = taker(k);
-      for (const int64_t* near = graph_.begin(node); near < graph_.end(node); ++near) {
-        int32_t way = way_.find(*near);
-        if (way < 0) {
-          way_.put(*near, way = static_cast<int32_t>(ways_.size()));
-          ways_.push_back({-1, -1});
-        }
-        beside_.push_back(
-            {k, std::exchange(ways_[way].first, static_cast<int32_t>(beside_.size()))});
+    for (Taker& taker : takers_) {
+      taker.scarce = std::exchange(taker.seen, false);
+      if (taker.scarce) find_ways(taker);
+    }
+    way_.resize(ball_.num_places());
+    for (const int32_t way : ways_) way_[way] = {ball_.begin(way), false};
+  }
+
+  void find_ways(Taker& taker) {
+    size_t end = ways_.size();
+    taker.way = taker.ways_begin = static_cast<int32_t>(end);
+    ways_.resize(end + taker.degree);
+    for (const int64_t* near = graph_.begin(taker.node); near < graph_.end(taker.node); ++near) {
+      ways_[end] = ball_.place(*near);
+      end += ways_[end] >= 0;
+    }
+    taker.ways_end = static_cast<int32_t>(end);
+    ways_.resize(end);
+  }
+
+  // Who has something that a taker can have at once, -1 if nobody. Who has nothing never has again,
+  // so nobody is looked at twice.
+  int32_t spare(int32_t t) {
+    Taker& taker = takers_[t];
+    for (; taker.near < taker.near_end; ++taker.near) {
+      if (has(ball_.beside(taker.near))) return ball_.beside(taker.near);
+    }
+    for (; taker.way < taker.ways_end; ++taker.way) {
+      const int32_t way = ways_[taker.way];
+      for (int32_t& k = way_[way].next; k < ball_.end(way); ++k) {
+        if (has(ball_.beside(k))) return ball_.beside(k);
       }
     }
+    return -1;
   }
 
-  // The next way of a giver that was not joined yet, joined; null if there is none. A way that a
-  // giver meets for the first time becomes a vertex, with arcs to the takers beside it.
-  Way* join_way(int32_t giver, int32_t& arc) {
-    const int64_t* const end = graph_.end(givers_[giver].node);
-    for (const int64_t*& near = to_join_[giver]; near < end;) {
-      const int32_t place = way_.find(*near++);
-      if (place < 0) continue;
-      Way& way = ways_[place];
-      if (way.vertex < 0) {
-        way.vertex = flow_.add_vertex(0);
-        for (int32_t k = way.first; k >= 0; k = beside_[k].next) {
-          flow_.add_arc(way.vertex, beside_[k].taker);
-        }
-        way.first = flow_.first(way.vertex);
-      }
-      arc = flow_.add_arc(giver, way.vertex);
-      return &way;
-    }
-    return nullptr;
+  // Gives what can be given; returns how much.
+  double give(int32_t giver, int32_t taker) {
+    const double amount = std::min(givers_[giver].has, takers_[taker].wants);
+    givers_[giver].has -= amount;
+    takers_[taker].wants -= amount;
+    gifts_.push_back({giver, taker,
+                      std::exchange(givers_[giver].first_gift, static_cast<int32_t>(gifts_.size())),
+                      amount});
+    return amount;
   }
 
-  void join_ways(int32_t giver) {
-    for (int32_t arc; join_way(giver, arc);) {
-    }
-  }
-
-  // Joins ways of a giver until it has nothing left, and sends what can be sent at once.
-  double send_over_ways(int32_t giver) {
-    double sent = 0;
-    int32_t arc;
-    for (Way* way; flow_.has(giver) && (way = join_way(giver, arc));) {
-      for (; way->first >= 0 && flow_.has(giver); way->first = flow_.next(way->first)) {
-        sent += flow_.send_over(std::array{arc, way->first});
-        if (flow_.wants(flow_.head(way->first))) break;
+  // Finds for those who want what others can do without, until nobody finds any more; returns how
+  // much. Then those are seen who would take more.
+  double search() {
+    double found = 0;
+    for (int32_t t = 0; t < num_takers(); ++t) {
+      while (wants(t) && !takers_[t].seen) {
+        const int32_t giver = find_giver(t);
+        if (giver < 0) break;
+        found += hand_on(giver, t);
+        forget();
       }
     }
-    return sent;
+    return found;
   }
 
-  // A swap of givers and takers is undone here.
+  // Who could give to a taker as others hand on what they took from givers; -1 if nobody.
+  int32_t find_giver(int32_t taker) {
+    asking_.assign(1, taker);
+    asked_.clear();
+    passed_.clear();
+    takers_[taker].seen = true;
+    for (size_t k = 0; k < asking_.size(); ++k) {
+      const int32_t giver = ask_all(asking_[k]);
+      if (giver >= 0) return giver;
+    }
+    return -1;
+  }
+
+  int32_t ask_all(int32_t t) {
+    const Taker& taker = takers_[t];
+    int32_t giver = ask_range(taker.near_begin, taker.near_end, taker.scarce, t);
+    for (int32_t k = taker.ways_begin; giver < 0 && k < taker.ways_end; ++k) {
+      const int32_t way = ways_[k];
+      if (std::exchange(way_[way].seen, true)) continue;
+      passed_.push_back(way);
+      giver = ask_range(ball_.begin(way), ball_.end(way), false, t);
+    }
+    return giver;
+  }
+
+  // Along edges who is scarce turns to its like, and who is not to its own: between the two an edge
+  // saves no more than it costs others.
+  int32_t ask_range(int32_t begin, int32_t end, bool scarce, int32_t t) {
+    for (int32_t k = begin; k < end; ++k) {
+      const int32_t beside = ball_.beside(k);
+      if (givers_[beside].scarce != scarce) continue;
+      const int32_t giver = ask(beside, t);
+      if (giver >= 0) return giver;
+    }
+    return -1;
+  }
+
+  // Who could give to those that this giver gave to.
+  int32_t ask(int32_t g, int32_t t) {
+    Giver& giver = givers_[g];
+    if (giver.seen) return -1;
+    giver.seen = true;
+    giver.asked_by = t;
+    asked_.push_back(g);
+    for (int32_t k = giver.first_gift; k >= 0; k = gifts_[k].next) {
+      const int32_t other = gifts_[k].taker;
+      if (takers_[other].seen || !(gifts_[k].amount > least_)) continue;
+      takers_[other].seen = true;
+      takers_[other].taken = k;
+      asking_.push_back(other);
+      const int32_t found = spare(other);
+      if (found < 0) continue;
+      givers_[found].asked_by = other;
+      return found;
+    }
+    return -1;
+  }
+
+  // From the giver found to the taker that began the search; returns how much.
+  double hand_on(int32_t giver, int32_t first) {
+    double amount = std::min(givers_[giver].has, takers_[first].wants);
+    for (int32_t t = givers_[giver].asked_by; t != first;) {
+      const Gift& gift = gifts_[takers_[t].taken];
+      amount = std::min(amount, gift.amount);
+      t = givers_[gift.giver].asked_by;
+    }
+    givers_[giver].has -= amount;
+    takers_[first].wants -= amount;
+    for (int32_t g = giver, t;; g = gifts_[takers_[t].taken].giver) {
+      t = givers_[g].asked_by;
+      add_gift(g, t, amount);
+      if (t == first) return amount;
+      gifts_[takers_[t].taken].amount -= amount;
+    }
+  }
+
+  void add_gift(int32_t g, int32_t taker, double amount) {
+    int32_t* k = &givers_[g].first_gift;
+    while (*k >= 0 && gifts_[*k].taker != taker) k = &gifts_[*k].next;
+    if (*k >= 0) {
+      gifts_[*k].amount += amount;
+    } else {
+      *k = static_cast<int32_t>(gifts_.size());
+      gifts_.push_back({g, taker, -1, amount});
+    }
+  }
+
+  void forget() {
+    for (const int32_t t : asking_) takers_[t].seen = false;
+    for (const int32_t g : asked_) givers_[g].seen = false;
+    for (const int32_t way : passed_) way_[way].seen = false;
+  }
+
+  // Mass goes from u's neighbours to v's.
   void note(int32_t giver, int32_t taker, double amount, int64_t distance,
             std::vector<Move>& found) const {
     if (!(amount > least_)) return;
-    const int64_t from = givers_[giver].node, to = this->taker(taker);
+    const int64_t from = ball_.inner(giver).node, to = taker < 0 ? centre_ : takers_[taker].node;
     found.push_back({swapped_ ? to : from, swapped_ ? from : to, amount / scale_, distance});
-  }
-
-  // Steps by member: those of givers, then those of takers.
-  void pair_up(std::vector<Step> steps, int64_t distance, std::vector<Move>& found) const {
-    size_t j = 0;
-    while (j < steps.size() && steps[j].member < num_givers()) ++j;
-    const size_t takers = j;
-    for (size_t i = 0; i < takers && j < steps.size();) {
-      const double amount = std::min(steps[i].amount, steps[j].amount);
-      note(steps[i].member, steps[j].member, amount, distance, found);
-      steps[i].amount -= amount;
-      steps[j].amount -= amount;
-      ++(steps[i].amount > steps[j].amount ? j : i);
-    }
-  }
-
-  static void merge(std::vector<Move>& found) {
-    const auto ends = [](const Move& move) { return std::pair{move.from, move.to}; };
-    std::sort(found.begin(), found.end(),
-              [&](const Move& a, const Move& b) { return ends(a) < ends(b); });
-    size_t kept = 0;
-    for (size_t k = 0; k < found.size(); ++k) {
-      if (kept > 0 && ends(found[kept - 1]) == ends(found[k])) {
-        found[kept - 1].amount += found[k].amount;
-      } else {
-        found[kept++] = found[k];
-      }
-    }
-    found.resize(kept);
   }
 
   const SimpleGraph& graph_;
   const double* mass_;
-  Places giver_, way_;
-  Flow flow_;  // its vertices: givers, takers, ways
-  std::vector<Member> givers_, takers_;
-  std::vector<const int64_t*> to_join_;  // of every giver, its first neighbour not yet looked at
-  std::vector<int32_t> near_;            // givers beside a taker
-  std::vector<Way> ways_;
-  std::vector<Beside> beside_;
+  Ball ball_;
+  std::vector<Giver> givers_;
+  std::vector<Taker> takers_;
+  std::vector<Gift> gifts_;
+  std::vector<int32_t> ways_;                     // places beside takers
+  std::vector<Way> way_;                          // at every place
+  std::vector<int32_t> asking_, asked_, passed_;  // seen in a search: takers, givers, ways
+  int64_t centre_ = -1;
   bool swapped_ = false;
-  double scale_ = 1, least_ = 0, total_ = 0;
+  double scale_ = 1, least_ = 0, total_ = 0, centre_wants_ = 0;
 };
 
 }  // namespace gnnlib

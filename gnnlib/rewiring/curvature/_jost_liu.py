@@ -25,7 +25,8 @@ def jost_liu(
         - \Bigl(1 - \tfrac1{d_u} - \tfrac1{d_v} - \tfrac{t}{d_u \vee d_v}\Bigr)_+
         + \tfrac{t}{d_u \vee d_v} \;\le\; \kappa_0(u, v) \;\le\; \tfrac{t}{d_u \vee d_v}
 
-    (Jost and Liu, 2014, theorems 3 and 4). The lower one is attained on trees.
+    (Jost and Liu, 2014, "Ollivier's Ricci curvature, local clustering and curvature-dimension
+    inequalities on graphs"). The lower one is attained on trees.
 
     Args:
         edge_index: ``[2, E]``. Self loops and repeated edges count for nothing.

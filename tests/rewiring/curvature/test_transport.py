@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gnnlib.rewiring._simple_graph import SimpleGraph
 from gnnlib.rewiring.curvature import TransportPlan, ollivier_ricci, transport_plan
 from gnnlib.rewiring.curvature import _transport as module
-from tests.rewiring.curvature.transports import NAMED, edges_of, graphs, walk
+from tests.rewiring.curvature.transports import NAMED, edges_of, graphs, some_ends, walk
 
 
 def check(graph: nx.Graph, plan: TransportPlan, alpha: float) -> None:
@@ -65,13 +65,14 @@ def test_is_optimal_on_named_graphs(name: str) -> None:
 @pytest.mark.parametrize("name", NAMED)
 def test_the_reference_is_optimal_too(name: str) -> None:
     graph = SimpleGraph.of_edges(edges_of(NAMED[name]))
-    args = (graph.rowptr, graph.col, None, *graph.ends.contiguous(), 0.0)
+    ends = some_ends(graph)
+    args = (graph.rowptr, graph.col, None, *ends, 0.0)
     work = []
     for op in (module.plans_op, module._reference):
         ptr, pairs, amount, distance = op(*args)
-        edge = torch.arange(graph.num_edges).repeat_interleave(ptr.diff())
+        edge = torch.arange(ends.size(1)).repeat_interleave(ptr.diff())
         assert pairs.shape == (2, amount.numel())
-        moved = torch.zeros(graph.num_edges, dtype=torch.float64)
+        moved = torch.zeros(ends.size(1), dtype=torch.float64)
         work.append(moved.index_add(0, edge, amount * distance))
     torch.testing.assert_close(*work, rtol=0, atol=1e-9)
 
