@@ -32,3 +32,22 @@ def atomic_write(path: Path, content: bytes) -> None:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it is in, where they are missing.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        OSError: It cannot be made (no permission, or there is a file).
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot make the folder {path}: {error.strerror}; give another folder that may be "
+            "written",
+        ) from error

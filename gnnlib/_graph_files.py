@@ -17,7 +17,7 @@ from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage
 
-from gnnlib._files import atomic_write
+from gnnlib._files import atomic_write, make_folder
 from gnnlib.datasets import load_graphs
 
 # What a graph is pickled as. A file may name nothing else, as to load it would run its code.
@@ -82,13 +82,13 @@ def write_graphs(found: Graphs, path: Path) -> None:
         found: the graphs.
         path: see :func:`check_target`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     if path.suffix == ".pt":
         atomic_write(path, saved(found.graphs[0] if found.single else found.graphs))
     elif path.suffix:
         atomic_write(path, _edge_list(found.graphs[0], DELIMITER[path.suffix]))
     else:
-        (path / PROCESSED).parent.mkdir(parents=True, exist_ok=True)
+        make_folder((path / PROCESSED).parent)
         data, slices = InMemoryDataset.collate(found.graphs)
         atomic_write(path / PROCESSED, saved((data.to_dict(), slices)))
 
@@ -104,6 +104,7 @@ def check_target(found: Graphs, path: Path) -> None:
 
     Raises:
         FileExistsError: the folder holds other files.
+        IsADirectoryError: there is a folder where a file should be.
         NotADirectoryError: what should be a folder on the way to it is a file.
         ValueError: the suffix is another one, an edge list shall hold several graphs, or a folder
             none.
@@ -112,6 +113,11 @@ def check_target(found: Graphs, path: Path) -> None:
         raise ValueError(
             f"--out must end in .pt, {', '.join(DELIMITER)}, or be a folder without a suffix, got "
             f"{path}"
+        )
+    if path.suffix and path.is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder, but is to be a file: give another --out, without a suffix for a "
+            "folder"
         )
     if path.suffix in DELIMITER and not found.single:
         raise ValueError(

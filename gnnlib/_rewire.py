@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gnnlib._files import atomic_write
+from gnnlib._files import atomic_write, make_folder
 from gnnlib._graph_files import (
     PICTURE,
     Graphs,
@@ -75,7 +75,7 @@ def _rewired(method: Rewiring, graphs: Sequence[Any], parts: Path, progress: boo
         path = parts / f"{key}.pt"
         if not path.exists():
             rewired = method(chunk)
-            parts.mkdir(parents=True, exist_ok=True)
+            make_folder(parts)
             write_part(rewired, path)
         done += read_part(path)
     return done
@@ -112,7 +112,7 @@ def draw_curvature(
     edges, nodes = side_by_side(found.graphs)
     joined = function(edges, nodes, undirected=undirected or None, progress=progress)
     values = joined.split([graph.num_edges for graph in found.graphs])
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     written = [out / "curvature.pt", out / "histogram.png"]
     atomic_write(written[0], saved(joined if found.single else [part.clone() for part in values]))
     label = f"{kind.replace('_', ' ').title()} curvature"

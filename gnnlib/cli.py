@@ -24,6 +24,7 @@ try:
         CurvatureConfig,
         RewireConfig,
         argument_names,
+        methods,
         rewire_configs,
     )
     from gnnlib.demo import DemoConfig, demo
@@ -69,6 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         console.print(f"gnnlib {__version__}", highlight=False)
         return 0
+    # tyro would tell what it makes of the rest of the line, and not what methods there are.
+    match arguments:
+        case ["rewire", method, *_] if not method.startswith("-") and method not in methods():
+            known = ", ".join(sorted(methods()))
+            text = escape(f"unknown method {method!r}: must be one of {known}")
+            errors.print(f"[bold red]error:[/] {text}", highlight=False, soft_wrap=True)
+            return 2
     command: Any = tyro.cli(
         Command,
         prog="gnnlib",

@@ -232,7 +232,9 @@ def test_bad_arguments(tmp_path, graphs, capsys):  # noqa: ARG001
     assert main(["rewire", "fosr", source, "--out", out, "--num-iterations", "1"]) == 2
     one_line(capsys, "`edge_attr` [2]", "pass --fill, a number")
     assert [path.name for path in tmp_path.iterdir()] == ["in.pt"]
-    for arguments in (["rewire"], ["rewire", "nonesuch"], ["rewire", "fosr"]):
+    assert main(["rewire", "nonesuch", source, "--out", out]) == 2
+    one_line(capsys, "unknown method 'nonesuch'", "afrc, borf, fosr")
+    for arguments in (["rewire"], ["rewire", "fosr"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
@@ -252,7 +254,14 @@ def test_nothing_is_left_of_a_call_that_fails(tmp_path, graphs, capsys):  # noqa
     assert rewire(tmp_path, "above/out.pt", "in.pt", "--num-iterations", "-1") == 2
     assert rewire(tmp_path, "in.pt/out.pt") == 2
     assert "in.pt is a file, not a folder: give another --out" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["in.pt"]
+    (tmp_path / "folder.pt").mkdir()
+    assert rewire(tmp_path, "folder.pt") == 2
+    assert "folder.pt is a folder, but is to be a file" in capsys.readouterr().err
+    assert main(["curvature", "KarateClub", "--out", str(tmp_path / "in.pt")]) == 2
+    assert f"cannot make the folder {tmp_path / 'in.pt'}: File exists; give another" in (
+        capsys.readouterr().err
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.pt", "in.pt"]
 
 
 def test_what_is_of_pyg_or_of_a_killed_command_may_be_in_the_folder(tmp_path, graphs):  # noqa: ARG001
