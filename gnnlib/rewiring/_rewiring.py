@@ -9,9 +9,15 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data, Dataset, HeteroData
 from torch_geometric.transforms import BaseTransform
 
+from gnnlib._check import check_bool, check_whole
 from gnnlib.encodings._graphs import ptr_of
 from gnnlib.rewiring._edit import Edit, spared
-from gnnlib.rewiring._simple_graph import SimpleGraph, checked, require_nodes
+from gnnlib.rewiring._simple_graph import (
+    SimpleGraph,
+    check_undirected,
+    checked,
+    require_nodes,
+)
 
 Fill = float | Tensor | Mapping[str, float | Tensor]
 
@@ -42,7 +48,8 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         protect_connectivity: whether edges stay that hold a component together: of those to be
             removed, those are spared, first come first, that join two parts of what would remain.
         fill: what attributes of edges are for new ones: a number, a row, or those by the name of
-            the attribute. ``edge_weight`` is 1 unless it is named; for others there is no default.
+            the attribute. ``edge_weight`` is 1 unless it is named, whatever the number or the row
+            for the others is; for those there is no default.
         relation: the ``edge_type`` of new edges, at least 1; of use where one rewiring follows
             another.
         seed: of whatever is drawn. The same seed gives the same graph.
@@ -62,18 +69,15 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         relation: int = 1,
         seed: int = 0,
     ) -> None:
-        if relation < 1:
-            raise ValueError(f"`relation` must be at least 1 (0 is for old edges), got {relation}")
-        if undirected is False:
-            raise ValueError(
-                f"{type(self).__name__} is defined on undirected graphs: `undirected` must be None "
-                "(refuse others) or True (take every edge for both ways)"
-            )
+        check_undirected(undirected, type(self).__name__)
+        check_bool(protect_connectivity=protect_connectivity)
+        check_whole(relation=relation)  # 0 is for old edges
+        check_whole(None, seed=seed)
         self.undirected = undirected
         self.protect_connectivity = protect_connectivity
         self.fill = fill
-        self.relation = relation
-        self.seed = seed
+        self.relation = int(relation)
+        self.seed = int(seed)
 
     def edit(self, graph: SimpleGraph, data: Any) -> Edit:
         """Decide what comes and what goes.
@@ -181,9 +185,11 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
     def _fill_of(self, key: str, like: Tensor) -> Tensor:
         """The value of an attribute for a new edge, a row."""
         row_shape = list(like.shape[1:])
-        fill = self.fill.get(key) if isinstance(self.fill, Mapping) else self.fill
-        if fill is None and key == "edge_weight":
-            fill = 1
+        fill = self.fill
+        if isinstance(fill, Mapping):
+            fill = fill.get(key, 1 if key == "edge_weight" else None)
+        elif key == "edge_weight":
+            fill = 1  # whatever one value for all is
         if key == "parent_id":
             fill = -1
         if fill is None:

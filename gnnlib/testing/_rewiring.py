@@ -324,6 +324,17 @@ def unfilled(case: _Case) -> None:
         raise AssertionError("`edge_attr` without a `fill` is taken without a word")
 
 
+def one_fill(case: _Case) -> None:
+    """One `fill` for all attributes leaves `edge_weight` of new edges at 1."""
+
+    def law(_data: Any, _result: Any, found: Any) -> None:
+        new = found.parent_id < 0
+        _require((found.edge_attr[new] == -7).all(), "`edge_attr` of new edges is not the `fill`")
+        _require((found.edge_weight[new] == 1).all(), "`edge_weight` of new edges is not 1")
+
+    case.check(law, case.of_all(case.graphs.values(), fill=-7.0))
+
+
 def chained(case: _Case) -> None:
     """After a second rewiring, edges still tell where they are from."""
     done = repr(case.rewiring())
@@ -394,6 +405,7 @@ LAWS: dict[str, Callable[[_Case], None]] = {
         edge_order,
         one_way,
         unfilled,
+        one_fill,
         chained,
         determinism,
         pure_call,
@@ -429,6 +441,7 @@ def assert_rewiring(
     - `edge_order`: the order in which edges are listed does not matter.
     - `one_way`: edges that go one way are refused, or taken for both if `undirected=True`.
     - `unfilled`: attributes of edges without a `fill` are refused by name.
+    - `one_fill`: one `fill` for all attributes leaves `edge_weight` of new edges at 1.
     - `chained`: after a second rewiring, edges still tell where they are from.
     - `determinism`: the same seed gives the same graph, on one thread or two, whatever the global
       random state, which stays.

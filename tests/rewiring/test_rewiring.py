@@ -11,6 +11,7 @@ from gnnlib.rewiring import Rewiring  # first: it imports PyG without warnings
 
 # isort: split
 import networkx as nx
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric import EdgeIndex
@@ -295,11 +296,29 @@ def test_bad_fills() -> None:
         Close(fill=torch.ones(3))(weighted(3))
 
 
+def test_one_fill_is_not_for_weights() -> None:
+    data = weighted(4)
+    data.edge_weight = torch.full((6,), 5.0)
+    for fill, weight in ((0, 1), ({"edge_attr": 0}, 1), ({"edge_attr": 0, "edge_weight": 3}, 3)):
+        out = Close(fill=fill)(data)
+        assert out.edge_attr[-2:].tolist() == [[0, 0], [0, 0]]
+        assert out.edge_weight[-2:].tolist() == [weight, weight]
+
+
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="`relation` must be at least 1"):
+    with pytest.raises(ValueError, match="`relation` must be a whole number of at least 1"):
         Close(relation=0)
-    with pytest.raises(ValueError, match="Close is defined on undirected graphs"):
-        Close(undirected=False)
+    for value in (False, "no", 1):
+        with pytest.raises(ValueError, match=r"Close is defined on undirected.*None .* True .*got"):
+            Close(undirected=value)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"this is defined on undirected.*None .* True .*got"):
+            SimpleGraph.of_edges(path(3).edge_index, undirected=value)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`protect_connectivity` must be True or False, got 1"):
+        Close(protect_connectivity=1)  # type: ignore[arg-type]
+    for seed in (0.5, True, "0"):
+        with pytest.raises(ValueError, match="`seed` must be a whole number, got"):
+            Close(seed=seed)  # type: ignore[arg-type]
+    assert repr(Close(seed=np.int64(3))) == repr(Close(seed=3))  # type: ignore[arg-type]
 
 
 def test_all_arguments_show() -> None:
