@@ -12,8 +12,9 @@ from torch_geometric.data.datapipes import functional_transform
 from gnnlib._check import check_bool, check_whole
 from gnnlib._hash import uniform
 from gnnlib._library import register
+from gnnlib.rewiring._attributes import Fill
 from gnnlib.rewiring._edit import Edit
-from gnnlib.rewiring._rewiring import Fill, Rewiring
+from gnnlib.rewiring._rewiring import Rewiring
 from gnnlib.rewiring._simple_graph import SimpleGraph
 
 # Curvatures are whole multiples of its inverse, so that those which rounding tells apart are equal.

@@ -272,10 +272,13 @@ def nothing_to_do(case: _Case) -> None:
 def batch(case: _Case) -> None:
     """A graph becomes the same alone, in a batch and in a list."""
     graphs = list(case.graphs.values())
-    together = case.rewiring()(Batch.from_data_list(graphs)).to_data_list()
+    joined = case.rewiring()(Batch.from_data_list(graphs, follow_batch=["edge_attr"]))
+    together = joined.to_data_list()
     for where, found in (("in a batch", together), ("in a list", case.of_all(graphs))):
         _require(len(found) == len(graphs), f"{len(found)} graphs came {where}")
         case.check(lambda _, alone, among, where=where: _same(among, alone, where), found)
+    followed = joined.batch[joined.edge_index[0]]
+    _require(torch.equal(joined.edge_attr_batch, followed), "`edge_attr_batch` is not of the edges")
 
 
 def edge_order(case: _Case) -> None:
