@@ -100,10 +100,11 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
             raise ValueError(f"{name} needs one kind of nodes and edges (use to_homogeneous())")
         if isinstance(data, Data):
             return self._rewired([data], data)[0]
-        if isinstance(data, (Sequence, Dataset)):
+        if isinstance(data, (Sequence, Dataset)) and not isinstance(data, str):
             graphs = list(data)
-            if all(isinstance(graph, Data) and not isinstance(graph, Batch) for graph in graphs):
-                return self._rewired(graphs, graphs)
+            for place, graph in enumerate(graphs):
+                _require_graph(graph, f"element {place} of what {name} is given")
+            return self._rewired(graphs, graphs)
         raise TypeError(
             f"{name} takes a Data, a Batch or a list of Data, got {type(data).__name__}"
         )
@@ -238,6 +239,16 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         if earlier is not None:
             return f"{earlier} | {done}"
         return [done] * data.num_graphs if isinstance(data, Batch) else done
+
+
+def _require_graph(data: Any, what: str) -> None:
+    """Raise unless an element of a list is a graph."""
+    if isinstance(data, HeteroData):
+        raise ValueError(f"{what} has several kinds of nodes or edges (use to_homogeneous())")
+    if isinstance(data, Batch):
+        raise TypeError(f"{what} is a Batch (give it alone, or the graphs of its to_data_list())")
+    if not isinstance(data, Data):
+        raise TypeError(f"{what} must be a Data, got {type(data).__name__}")
 
 
 def _own_ids(edges: Tensor, ptr: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.library import get_ctx
 from torch_geometric.data.datapipes import functional_transform
 
-from gnnlib._check import check_bool, check_whole
+from gnnlib._check import check_bool, check_number, check_whole
 from gnnlib._hash import uniform
 from gnnlib._library import register
 from gnnlib.rewiring._attributes import Fill
@@ -97,12 +97,8 @@ class SDRF(Rewiring):
             seed=seed,
         )
         check_whole(0, max_steps=max_steps)
-        if not tau >= 0:
-            raise ValueError(
-                f"`tau` must be a number from 0 (any pair) to inf (the best), got {tau}"
-            )
-        if math.isnan(removal_bound):
-            raise ValueError("`removal_bound` must be a number, got nan (inf removes nothing)")
+        check_number(0, math.inf, tau=tau)  # from any pair to the best
+        check_number(-math.inf, math.inf, removal_bound=removal_bound)
         check_bool(remove_edges=remove_edges)
         self.max_steps = int(max_steps)
         self.tau = float(tau)

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
+from torch_geometric.data.data import BaseData
 
+from gnnlib._check import check_whole
 from gnnlib._sorting import group_index
 
 
@@ -139,9 +141,13 @@ def checked(edge_index: Any) -> Tensor:
     if isinstance(edge_index, EdgeIndex):
         edge_index = edge_index.as_tensor()
     if not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided:
+        fix = (
+            "pass data.edge_index"
+            if isinstance(edge_index, BaseData)
+            else "of a sparse matrix `adj_t`, take `torch.stack(adj_t.coo()[:2][::-1])`"
+        )
         raise TypeError(
-            f"`edge_index` must be a tensor [2, E], got {type(edge_index).__name__} (of a sparse "
-            "matrix `adj_t`, take `torch.stack(adj_t.coo()[:2][::-1])`)"
+            f"`edge_index` must be a tensor [2, E], got {type(edge_index).__name__} ({fix})"
         )
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(f"`edge_index` must be [2, E], got {list(edge_index.shape)}")
@@ -153,6 +159,7 @@ def checked(edge_index: Any) -> Tensor:
 def _size(edge_index: Tensor, num_nodes: int | None) -> int:
     if num_nodes is None:
         num_nodes = int(edge_index.max()) + 1 if edge_index.numel() else 0
+    check_whole(0, num_nodes=num_nodes)
     require_nodes(edge_index, int(num_nodes))
     return int(num_nodes)
 

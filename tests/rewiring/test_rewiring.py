@@ -271,10 +271,16 @@ def test_components_stay_as_they_were(size: int, count: int, seed: int, share: f
 def test_bad_graphs() -> None:
     with pytest.raises(TypeError, match="Close takes a Data, a Batch or a list of Data, got int"):
         Close()(3)
-    with pytest.raises(TypeError, match="got list"):
+    with pytest.raises(TypeError, match="got str"):
+        Close()("abc")
+    with pytest.raises(
+        TypeError, match="element 1 of what Close is given must be a Data, got None"
+    ):
         Close()([path(3), None])
-    with pytest.raises(TypeError, match="got list"):
+    with pytest.raises(TypeError, match=r"element 0 .* is a Batch \(.*to_data_list"):
         Close()([Batch.from_data_list([path(3)])])
+    with pytest.raises(ValueError, match=r"element 1 .* several kinds of .*to_homogeneous"):
+        Close()([path(3), HeteroData()])
     with pytest.raises(ValueError, match=r"one kind of nodes and edges .*to_homogeneous"):
         Close()(HeteroData())
     with pytest.raises(ValueError, match=r"Close needs `edge_index`.*ToSparseTensor"):
