@@ -89,7 +89,6 @@ def ollivier_ricci(
         progress=progress,
         asker="ollivier_ricci",
         compute=compute,
-        at_once=2**13,
     )
 
 
