@@ -326,7 +326,12 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("name", LAWS)
+LONG = {"gat", "sage", "transformer"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in LAWS]
+)
 def test_the_laws_of_a_layer(name):
     cls, args, options, skip = LAWS[name]
 
