@@ -224,7 +224,7 @@ def test_a_place_that_will_not_do(tmp_path, graphs, capsys, out, words):  # noqa
 
 def test_bad_arguments(tmp_path, graphs, capsys):  # noqa: ARG001
     assert rewire(tmp_path, "out.pt", "in.pt", "--relation", "0") == 2
-    one_line(capsys, "must be at least 1")
+    one_line(capsys, "whole number of at least 1")
     for arguments in (["rewire"], ["rewire", "nonesuch"], ["rewire", "fosr"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)

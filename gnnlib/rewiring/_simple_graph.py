@@ -78,8 +78,9 @@ class SimpleGraph:
             IndexError: a node id is outside ``[0, num_nodes)``.
             TypeError: ``edge_index`` is no tensor of integers.
             ValueError: it is not ``[2, E]``, an edge goes one way alone and ``undirected`` is not
-                given, or an edge joins two graphs.
+                given or neither ``None`` nor ``True``, or an edge joins two graphs.
         """
+        check_undirected(undirected, asker)
         edge_index = checked(edge_index)
         size = _size(edge_index, num_nodes)
         u, v = torch.minimum(*edge_index), torch.maximum(*edge_index)
@@ -117,6 +118,15 @@ class SimpleGraph:
         known = self.ends[0] * size + self.ends[1]
         found = torch.searchsorted(known, wanted).clamp(max=self.num_edges - 1)
         return torch.where(known[found] == wanted, found, -1)
+
+
+def check_undirected(undirected: object, asker: str) -> None:
+    """Raise ValueError unless it is ``None`` or ``True``."""
+    if undirected is not None and undirected is not True:
+        raise ValueError(
+            f"{asker} is defined on undirected graphs: `undirected` must be None (refuse others) "
+            f"or True (take every edge for both ways), got {undirected!r}"
+        )
 
 
 def checked(edge_index: Any) -> Tensor:

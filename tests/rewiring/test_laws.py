@@ -166,7 +166,7 @@ def test_bad_input_is_a_clear_error(name: str, bad: str) -> None:
     ("arguments", "message"),
     [
         ({"undirected": False}, "must be None .* or True"),
-        ({"relation": 0}, "must be at least 1"),
+        ({"relation": 0}, "whole number of at least 1"),
     ],
 )
 def test_bad_arguments_of_all(name: str, arguments: dict[str, Any], message: str) -> None:

@@ -310,7 +310,7 @@ def test_it_is_a_transform() -> None:
 
 @pytest.mark.parametrize("steps", [-1, 1.5, True, "2"])
 def test_a_number_of_steps_is_whole(steps: object) -> None:
-    with pytest.raises(ValueError, match="`max_steps` must be a whole number from 0 on, got"):
+    with pytest.raises(ValueError, match="`max_steps` must be a whole number of at least 0, got"):
         SDRF(steps)  # type: ignore[arg-type]
 
 
