@@ -26,6 +26,9 @@ SAFE: list[Any] = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage]
 DELIMITER = {".txt": " ", ".csv": ",", ".tsv": "\t"}
 # Where a folder of a PyG data set holds its graphs.
 PROCESSED = Path("processed", "data.pt")
+# The picture in a folder, and what else of a data set's folder PyG writes.
+PICTURE = "graphs.png"
+OF_PYG = (Path("processed", "pre_transform.pt"), Path("processed", "pre_filter.pt"))
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def write_graphs(found: Graphs, path: Path) -> None:
         found: the graphs.
         path: see :func:`check_target`.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".pt":
         atomic_write(path, saved(found.graphs[0] if found.single else found.graphs))
     elif path.suffix:
@@ -100,8 +104,9 @@ def check_target(found: Graphs, path: Path) -> None:
 
     Raises:
         FileExistsError: the folder holds other files.
-        OSError: the folder it is in is missing and cannot be made.
-        ValueError: the suffix is another one, or an edge list shall hold several graphs.
+        NotADirectoryError: what should be a folder on the way to it is a file.
+        ValueError: the suffix is another one, an edge list shall hold several graphs, or a folder
+            none.
     """
     if path.suffix not in ("", ".pt", *DELIMITER):
         raise ValueError(
@@ -113,12 +118,28 @@ def check_target(found: Graphs, path: Path) -> None:
             f"{path} would hold the edges of one graph, but there are {len(found.graphs)}: give "
             "--out a folder or a file .pt"
         )
+    if not path.suffix and not found.graphs:
+        raise ValueError(
+            "the data set has no graphs, which PyG cannot keep in a folder: give --out a file .pt"
+        )
+    for above in path.parents:
+        if above.exists() and not above.is_dir():
+            raise NotADirectoryError(f"{above} is a file, not a folder: give another --out")
     if not path.suffix and path.exists():
-        own = {path / PROCESSED, path / PROCESSED.parent, path / "graphs.png"}
-        if not path.is_dir() or (others := sorted(set(path.rglob("*")) - own)):
-            what = f"holds {others[0].relative_to(path)}" if path.is_dir() else "is a file"
+        others = (
+            [] if not path.is_dir() else [p for p in sorted(path.rglob("*")) if _is_other(p, path)]
+        )
+        if others or not path.is_dir():
+            what = f"holds {others[0].relative_to(path)}" if others else "is a file"
             raise FileExistsError(f"{path} {what}, not of this command's: give another --out")
-    path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _is_other(path: Path, folder: Path) -> bool:
+    """Whether neither this command nor PyG has put it into the folder of a data set."""
+    own = path.relative_to(folder)
+    written = [PROCESSED, Path(PICTURE)]
+    written += [place.with_name(f".{place.name}.tmp") for place in written]  # of a killed process
+    return own.parts[0] != "raw" and own not in (*written, PROCESSED.parent, *OF_PYG)
 
 
 def write_part(graphs: Sequence[Any], path: Path) -> None:

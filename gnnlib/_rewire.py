@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gnnlib._files import atomic_write
 from gnnlib._graph_files import (
+    PICTURE,
     Graphs,
     check_target,
     digest,
@@ -24,7 +25,7 @@ from gnnlib.plotting import plot_curvature, plot_histogram, plot_rewiring
 from gnnlib.rewiring import Rewiring, RewiringReport, compare, curvature
 from gnnlib.rewiring.curvature._faces import tracked
 
-Kind = Literal["balanced_forman", "augmented_forman", "forman", "ollivier_ricci", "jost_liu"]
+Kind = Literal["balanced_forman", "augmented_forman", "forman", "ollivier_ricci"]
 
 # Graphs that are rewired in one native call, and kept in one file until all are done.
 AT_ONCE = 64
@@ -53,15 +54,14 @@ def rewire(
     before = read_graphs(source, root)
     check_target(before, out)
     parts = out.with_name(f".{out.name}.parts")
-    parts.mkdir(exist_ok=True)
     after = Graphs(_rewired(method, before.graphs, parts, progress), before.single)
     write_graphs(after, out)
     report, written = compare(before.graphs, after.graphs), [out]
     if after.graphs and after.graphs[0].num_nodes <= MOST_NODES:
-        picture = out.with_suffix(".png") if out.suffix else out / "graphs.png"
+        picture = out.with_name(f"{out.name}.png") if out.suffix else out / PICTURE
         plot_rewiring(before.graphs[0], after.graphs[0], picture)
         written.append(picture)
-    shutil.rmtree(parts)
+    shutil.rmtree(parts, ignore_errors=True)
     return report, written
 
 
@@ -74,9 +74,19 @@ def _rewired(method: Rewiring, graphs: Sequence[Any], parts: Path, progress: boo
         key = hashlib.sha256(f"{method!r} {digest(chunk)}".encode()).hexdigest()
         path = parts / f"{key}.pt"
         if not path.exists():
-            write_part(method(chunk), path)
+            rewired = method(chunk)
+            parts.mkdir(parents=True, exist_ok=True)
+            write_part(rewired, path)
         done += read_part(path)
     return done
+
+
+def side_by_side(graphs: Sequence[Any]) -> tuple[Tensor, int]:
+    """The edges of all graphs as those of one, and its nodes."""
+    starts = torch.tensor([0, *(graph.num_nodes for graph in graphs)]).cumsum(0).tolist()
+    edges = [torch.empty(2, 0, dtype=torch.long)]
+    edges += [graph.edge_index + start for graph, start in zip(graphs, starts, strict=False)]
+    return torch.cat(edges, 1), starts[-1]
 
 
 def draw_curvature(
@@ -99,20 +109,12 @@ def draw_curvature(
     """
     found = read_graphs(source, root)
     function = getattr(curvature, kind)
-    several = len(found.graphs) > 1
-    values = [
-        function(
-            graph.edge_index,
-            graph.num_nodes,
-            undirected=undirected or None,
-            progress=progress and not several,
-        )
-        for graph in tracked(found.graphs, progress and several, kind)
-    ]
+    edges, nodes = side_by_side(found.graphs)
+    joined = function(edges, nodes, undirected=undirected or None, progress=progress)
+    values = joined.split([graph.num_edges for graph in found.graphs])
     out.mkdir(parents=True, exist_ok=True)
     written = [out / "curvature.pt", out / "histogram.png"]
-    atomic_write(written[0], saved(values[0] if found.single else values))
-    joined = torch.cat([torch.empty(0, dtype=torch.float64), *values])
+    atomic_write(written[0], saved(joined if found.single else [part.clone() for part in values]))
     label = f"{kind.replace('_', ' ').title()} curvature"
     plot_histogram(joined, written[1], label)
     if found.graphs and found.graphs[0].num_nodes <= MOST_NODES:

@@ -52,10 +52,10 @@ def test_one_graph(tmp_path, capsys):
     (found,) = read_graphs(str(tmp_path / "out.pt")).graphs
     same(found, FOSR(graph(0)))
     printed = capsys.readouterr().out
-    for words in (repr(FOSR), "spectral gap", "3 edges came and 0 went", "out.pt", "out.png"):
+    for words in (repr(FOSR), "spectral gap", "3 edges came and 0 went", "out.pt", "out.pt.png"):
         assert words in printed
-    assert (tmp_path / "out.png").read_bytes().startswith(PNG)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.pt", "out.png", "out.pt"]
+    assert (tmp_path / "out.pt.png").read_bytes().startswith(PNG)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.pt", "out.pt", "out.pt.png"]
 
 
 def test_a_list_of_graphs(tmp_path, graphs):

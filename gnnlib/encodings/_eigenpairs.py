@@ -143,7 +143,7 @@ def _start(laplacian: Any, generator: Any, k: int) -> Callable[[Any], Any]:
     options: dict[str, Any] = {"ncv": 3 * k + 20}
     if "rng" in inspect.signature(eigs).parameters:  # from scipy 1.17 on
         options["rng"] = generator
-    inverse: Any = _inverse(laplacian) if _factors_stay_sparse(laplacian) else None
+    inverse: Any = _inverse(laplacian) if factors_stay_sparse(laplacian) else None
 
     def direct(x: Any, known: Any) -> Any:
         return laplacian @ x + 2 * norm * (known @ (known.conj().T @ x))
@@ -171,8 +171,13 @@ def _start(laplacian: Any, generator: Any, k: int) -> Callable[[Any], Any]:
     return search
 
 
-def _factors_stay_sparse(laplacian: Any) -> bool:
-    """Of a connected graph: whether a cheap bound on their size is small enough."""
+def factors_stay_sparse(laplacian: Any, fill: int = FILL) -> bool:
+    """Of a connected graph: whether a cheap bound on their size is small enough.
+
+    Args:
+        laplacian: ``[N, N]`` of a connected graph, in rows, with its diagonal.
+        fill: entries that the rows may have in the mean.
+    """
     size = laplacian.shape[0]
     if laplacian.nnz < 3 * size:  # a tree, whose leaves go first and leave nothing behind
         return True
@@ -180,7 +185,7 @@ def _factors_stay_sparse(laplacian: Any) -> bool:
     place = np.empty(size, dtype=np.int64)
     place[order] = np.arange(size)
     first = np.minimum.reduceat(place[laplacian.indices], laplacian.indptr[:-1])
-    return bool((place - first).sum() <= FILL * size)
+    return bool((place - first).sum() <= fill * size)
 
 
 def _inverse(laplacian: Any) -> Any:

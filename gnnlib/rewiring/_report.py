@@ -15,19 +15,26 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.utils import homophily
 
 from gnnlib._rich import as_text
+from gnnlib.encodings._eigenpairs import factors_stay_sparse
 from gnnlib.rewiring._edit import Edit
 from gnnlib.rewiring._simple_graph import SimpleGraph
 from gnnlib.rewiring.curvature._balanced_forman import balanced_forman_of
-from gnnlib.rewiring.curvature._effective_resistance import total_effective_resistance
+from gnnlib.rewiring.curvature._effective_resistance import total_effective_resistance_of
 
 # The curvature of more edges than these is known well enough from so many.
 MOST_EDGES = 2**15
-# Components up to this many nodes are solved densely.
-DENSE = 400
-# Of the eigenvalue of larger ones, and the restarts after which Lanczos turns to the inverse.
-TOLERANCE, RESTARTS = 1e-6, 100
+# Of larger graphs neither a spectral gap nor resistances are found.
+MOST_EDGES_SOLVED = 2**20
+# Components up to this many nodes are solved densely, for the gap and for resistances.
+DENSE, DENSE_RESISTANCE = 400, 1000
+# Of resistances of larger ones, the standard deviation, and the steps after which they take long.
+EPSILON, MOST_STEPS = 0.2, 200
+# Of the eigenvalue of larger ones; the restarts after which Lanczos gives up, or fewer where these
+# are of many nodes in all; and the entries in a row of factors up to which it takes the inverse.
+TOLERANCE, RESTARTS, MOST_RESTARTED, FILL = 1e-6, 100, 2**22, 512
 # Below all eigenvalues of a Laplacian, so that the inverse exists.
 SHIFT = -1e-6
+RESISTANCE = "total effective resistance"
 
 
 @dataclass(frozen=True)
@@ -41,9 +48,14 @@ class GraphReport:
         num_components: connected components of all of them.
         mean_degree: neighbours of a node.
         spectral_gap: second smallest eigenvalue of the normalised Laplacian of the largest
-            component, mean over graphs; not defined where no edges are.
-        effective_resistance: total over all pairs of nodes in one component, mean over graphs; of
-            components of more than 3,000 nodes an estimate.
+            component, mean over graphs; ``None`` where no edges are, and where it would take
+            minutes: of graphs of more than 1,048,576 edges, and of those with so small a gap that
+            Lanczos does not find it, unless their Laplacian has sparse factors.
+        effective_resistance: total over all pairs of nodes in one component, mean over graphs;
+            ``None`` where it would take minutes: of graphs of more than 1,048,576 edges, and where
+            200 steps of conjugate gradients are too few.
+        effective_resistance_estimated: whether that is an estimate, with a relative standard
+            deviation of at most 20%: where a component is no tree and has more than 1,000 nodes.
         curvature: balanced Forman curvature of edges: the smallest, the quartiles, the largest.
         homophily: share of edges between nodes of one label, where nodes have labels.
     """
@@ -54,7 +66,8 @@ class GraphReport:
     num_components: int
     mean_degree: float
     spectral_gap: float | None
-    effective_resistance: float
+    effective_resistance: float | None
+    effective_resistance_estimated: bool
     curvature: tuple[float, float, float, float, float] | None
     homophily: float | None
 
@@ -95,7 +108,14 @@ class RewiringReport:
         pairs = zip(figures(self.before), figures(self.after), strict=True)
         for (name, before), (_, after) in pairs:
             change = None if before is None or after is None else after - before
-            table.add_row(name, shown(before), shown(after), shown(change, "+"))
+            cells = [shown(before), shown(after), shown(change, "+")]
+            if name == RESISTANCE:
+                old, new = (
+                    report.effective_resistance_estimated for report in (self.before, self.after)
+                )
+                about = (old, new, (old or new) and change is not None)
+                cells = ["≈ " * yes + cell for yes, cell in zip(about, cells, strict=True)]
+            table.add_row(name, *cells)
         return Group(table, Text(self._summary()))
 
     def _summary(self) -> str:
@@ -178,7 +198,7 @@ def figures(report: GraphReport) -> list[tuple[str, float | None]]:
         ("components", report.num_components),
         ("mean degree", report.mean_degree),
         ("spectral gap", report.spectral_gap),
-        ("total effective resistance", report.effective_resistance),
+        (RESISTANCE, report.effective_resistance),
         *zip((f"curvature, {part}" for part in parts), curvature, strict=True),
         ("homophily", report.homophily),
     ]
@@ -225,10 +245,15 @@ def _described(graph: SimpleGraph, labels: Tensor | None) -> GraphReport:
     entries = (np.ones(graph.col.numel()), graph.col.numpy(), graph.rowptr.numpy())
     adjacency = csr_array(entries, shape=(graph.num_nodes, graph.num_nodes))
     num_components, component = connected_components(adjacency, directed=False)
-    gaps = _spectral_gaps(adjacency, component, graph.ptr.tolist())
     some = torch.arange(graph.num_edges)[:: -(-graph.num_edges // MOST_EDGES) or 1]
     curvature = balanced_forman_of(graph, some).numpy()
-    resistance = total_effective_resistance(graph.ends, graph.num_nodes, undirected=True)
+    resistance = _resistance(graph)
+    sizes, edges = (
+        np.bincount(of, minlength=num_components) for of in (component, component[graph.ends[0]])
+    )
+    estimated = resistance is not None and bool(
+        ((sizes > DENSE_RESISTANCE) & (edges >= sizes)).any()
+    )
     known = graph.num_edges > 0
     return GraphReport(
         num_graphs=graph.num_graphs,
@@ -236,15 +261,29 @@ def _described(graph: SimpleGraph, labels: Tensor | None) -> GraphReport:
         num_edges=graph.num_edges,
         num_components=int(num_components),
         mean_degree=2 * graph.num_edges / max(graph.num_nodes, 1),
-        spectral_gap=sum(gaps) / len(gaps) if gaps else None,
-        effective_resistance=resistance / graph.num_graphs,
+        spectral_gap=_mean_spectral_gap(adjacency, component, graph.ptr.tolist()),
+        effective_resistance=resistance and resistance / graph.num_graphs,
+        effective_resistance_estimated=estimated,
         curvature=tuple(np.quantile(curvature, np.linspace(0, 1, 5)).tolist()) if known else None,
         homophily=homophily(graph.ends, labels) if known and labels is not None else None,
     )
 
 
-def _spectral_gaps(adjacency: Any, component: Any, ptr: list[int]) -> list[float]:
-    """That of every graph's largest component; none of graphs without edges."""
+def _resistance(graph: SimpleGraph) -> float | None:
+    """The total of all graphs, unless that takes minutes."""
+    if graph.num_edges > MOST_EDGES_SOLVED:
+        return None
+    weight = torch.ones(graph.num_edges, dtype=torch.float64)
+    try:
+        return total_effective_resistance_of(
+            graph, weight, EPSILON, DENSE_RESISTANCE, seed=0, most_steps=MOST_STEPS
+        )
+    except RuntimeError:
+        return None
+
+
+def _mean_spectral_gap(adjacency: Any, component: Any, ptr: list[int]) -> float | None:
+    """Of every graph's largest component, but of graphs without edges."""
     gaps = []
     for start, stop in pairwise(ptr):
         own = component[start:stop]
@@ -252,30 +291,39 @@ def _spectral_gaps(adjacency: Any, component: Any, ptr: list[int]) -> list[float
             continue
         chosen = np.flatnonzero(own == np.bincount(own).argmax()) + start
         if chosen.size > 1:
-            gaps.append(_spectral_gap(adjacency[chosen][:, chosen]))
-    return gaps
+            gap = _spectral_gap(adjacency[chosen][:, chosen])
+            if gap is None:
+                return None
+            gaps.append(gap)
+    return sum(gaps) / len(gaps) if gaps else None
 
 
-def _spectral_gap(adjacency: Any) -> float:
-    """That of a connected graph of two nodes or more."""
+def _spectral_gap(adjacency: Any) -> float | None:
+    """That of a connected graph of two nodes or more, unless that takes minutes."""
     size = adjacency.shape[0]
     root = np.sqrt(adjacency.sum(0))
     if size <= DENSE:
         normalised = adjacency.toarray() / root / root[:, None]
         return float(1 - np.linalg.eigvalsh(normalised)[-2])
-    # The largest eigenvalue, 1, and its vector are known: moved to -1, they leave the second.
-    top, scale = root / np.linalg.norm(root), diags_array(1 / root)
+    if adjacency.nnz > 2 * MOST_EDGES_SOLVED:
+        return None
+    scale, start = diags_array(1 / root), np.random.default_rng(0).standard_normal(size)
     normalised = csr_array(scale @ adjacency @ scale)
+    laplacian = csr_array(eye_array(size) - normalised)
+    if factors_stay_sparse(laplacian, FILL):
+        # Where a graph falls apart easily, as a path or a mesh does, its eigenvalues are too close
+        # together for Lanczos, but not those of the inverse.
+        system = csc_array(laplacian)
+        found = eigsh(system, 2, sigma=SHIFT, v0=start, return_eigenvectors=False)
+        return float(np.sort(found)[1])
+    # The largest eigenvalue, 1, and its vector are known: moved to -1, they leave the second.
+    top = root / np.linalg.norm(root)
     others = LinearOperator(
         normalised.shape, lambda x: normalised @ x - 2 * top * (top @ x), dtype=np.float64
     )
-    start = np.random.default_rng(0).standard_normal(size)
+    restarts = min(RESTARTS, MOST_RESTARTED // size + 1)
     try:
-        found = eigsh(others, 1, which="LA", v0=start, tol=TOLERANCE, maxiter=RESTARTS)[0]
-        return float(1 - found[0])
+        found = eigsh(others, 1, which="LA", v0=start, tol=TOLERANCE, maxiter=restarts)[0]
     except ArpackNoConvergence:
-        # Eigenvalues are too close together where a graph falls apart easily, as a path or a mesh
-        # does; there the factors of its Laplacian stay sparse.
-        system = csc_array(eye_array(size) - normalised)
-        found = eigsh(system, 2, sigma=SHIFT, v0=start, return_eigenvectors=False)
-        return float(np.sort(found)[1])
+        return None
+    return float(1 - found[0])

@@ -18,7 +18,7 @@ from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import AddLaplacianEigenvectorPE, Compose, ToUndirected
 
 from gnnlib.encodings import AddMagneticLaplacianPE
-from gnnlib.encodings._eigenpairs import _factors_stay_sparse, fix_phases, magnetic_laplacian
+from gnnlib.encodings._eigenpairs import factors_stay_sparse, fix_phases, magnetic_laplacian
 
 KEYS = ("magnetic_pe", "magnetic_pe_values", "magnetic_pe_mask")
 
@@ -146,7 +146,7 @@ def test_lanczos_is_as_accurate_as_dense(graph: Data, symmetric: bool) -> None:
 def test_lanczos_begins_with_the_inverse_where_that_is_cheap() -> None:
     for graph, cheap in ((grid(40), True), (random_digraph(1100, 20_000), False)):
         found, _ = magnetic_laplacian(graph.edge_index.numpy(), graph.num_nodes, 0.25, True, True)
-        assert _factors_stay_sparse(found) is cheap
+        assert factors_stay_sparse(found) is cheap
 
 
 def test_lanczos_misses_no_copy_of_an_eigenvalue() -> None:

@@ -11,6 +11,7 @@ from torch_geometric.datasets import KarateClub
 from torch_geometric.utils import from_networkx
 
 from gnnlib.rewiring import _report, compare, curvature, describe
+from gnnlib.rewiring.curvature import _laplacian
 
 
 def data_of(graph: nx.Graph) -> Data:
@@ -55,6 +56,29 @@ def test_the_gap_of_a_large_graph(graph: nx.Graph, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(_report, "DENSE", 50)
     monkeypatch.setattr(_report, "RESTARTS", 3)  # a path then needs the inverse
     assert describe(data_of(graph)).spectral_gap == pytest.approx(gap_of(graph), rel=1e-4)
+
+
+def test_what_would_take_minutes_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = data_of(nx.barabasi_albert_graph(120, 3, seed=0))
+    exact = describe(data)
+    assert not exact.effective_resistance_estimated
+    monkeypatch.setattr(_report, "DENSE_RESISTANCE", 50)
+    about = describe(data)
+    assert about.effective_resistance_estimated
+    assert about.effective_resistance == pytest.approx(exact.effective_resistance, rel=0.2)
+    assert "≈ " in str(compare(data, data))
+    assert not describe(data_of(nx.path_graph(90))).effective_resistance_estimated
+    for name, value in (("FILL", -1), ("DENSE", 50), ("RESTARTS", 1), ("MOST_EDGES_SOLVED", 100)):
+        monkeypatch.setattr(_report, name, value)
+    found = describe(data)
+    assert found.spectral_gap is found.effective_resistance is None
+    monkeypatch.setattr(_report, "MOST_EDGES_SOLVED", 1000)
+    assert describe(data_of(nx.grid_2d_graph(30, 8))).spectral_gap is None
+    monkeypatch.setattr(_laplacian, "_FILL", -1)
+    monkeypatch.setattr(_report, "MOST_STEPS", 1)
+    found = describe(data)
+    assert found.effective_resistance is None
+    assert "≈" not in str(compare(data, data))
 
 
 def test_several_graphs() -> None:

@@ -11,7 +11,7 @@ from gnnlib._check import check_whole
 from gnnlib._hash import uniform
 from gnnlib.rewiring._simple_graph import SimpleGraph
 from gnnlib.rewiring.curvature._faces import per_edge
-from gnnlib.rewiring.curvature._laplacian import Components, Solver, pseudo_inverses
+from gnnlib.rewiring.curvature._laplacian import Components, Solver, embeddings, nodes_beyond
 from gnnlib.rewiring.curvature._transport import weight_of
 
 # Up to so many nodes a component's Laplacian is inverted.
@@ -42,10 +42,11 @@ def effective_resistance(
     R(u, v)` is the share of spanning trees that have the edge, and sums to :math:`N - 1` over the
     edges of a connected graph (Foster, 1949).
 
-    A component of up to ``dense_limit`` nodes is solved exactly. Of a larger one
+    A component of up to ``dense_limit`` nodes is solved exactly, and a tree of any size. Of another
     :math:`\lceil 2 / \epsilon^2 \rceil` random projections are (Spielman and Srivastava, 2008),
-    each a linear system by conjugate gradients, in O(N + E) memory: each resistance is then
-    estimated without bias, with a standard deviation of at most ``epsilon`` times itself.
+    each a linear system, by sparse factors where these stay small, as those of a mesh do, or else
+    by conjugate gradients, in O(N + E) memory: each resistance is then estimated without bias, with
+    a standard deviation of at most ``epsilon`` times itself.
 
     Args:
         edge_index: ``[2, E]``. Self loops and repeated edges count for nothing.
@@ -66,7 +67,8 @@ def effective_resistance(
 
     Raises:
         ValueError: ``epsilon`` is not positive, a weight is not positive or not the same both ways,
-            or an edge goes one way only and ``undirected`` is not given.
+            weights of a component differ by a factor above ``1e20`` (above ``dense_limit`` nodes
+            ``1e10``), or an edge goes one way only and ``undirected`` is not given.
 
     Differs: the paper takes :math:`24 \log N / \epsilon^2` projections, which bounds the error of
     all edges at once.
@@ -116,10 +118,10 @@ def total_effective_resistance(
     2023). The lower, the better information gets anywhere. Only pairs of one component count, so
     that the components' indices are summed, and for a batch those of its graphs.
 
-    A component of up to ``dense_limit`` nodes is solved exactly; of a larger one the trace is
-    estimated from :math:`\lceil 2 / \epsilon^2 \rceil` random vectors (Hutchinson, 1990), without
-    bias, with a standard deviation of at most ``epsilon`` times itself, and far less on most
-    graphs.
+    A component of up to ``dense_limit`` nodes is solved exactly, and a tree of any size; of another
+    the trace is estimated from :math:`\lceil 2 / \epsilon^2 \rceil` random vectors (Hutchinson,
+    1990), without bias, with a standard deviation of at most ``epsilon`` times itself, and far less
+    on most graphs.
 
     Args:
         edge_index: ``[2, E]``. Self loops and repeated edges count for nothing.
@@ -137,7 +139,8 @@ def total_effective_resistance(
 
     Raises:
         ValueError: ``epsilon`` is not positive, a weight is not positive or not the same both ways,
-            or an edge goes one way only and ``undirected`` is not given.
+            weights of a component differ by a factor above ``1e20`` (above ``dense_limit`` nodes
+            ``1e10``), or an edge goes one way only and ``undirected`` is not given.
 
     Example:
         >>> import torch
@@ -154,18 +157,31 @@ def total_effective_resistance(
 
 
 def total_effective_resistance_of(
-    graph: SimpleGraph, weight: Tensor, epsilon: float, dense_limit: int, seed: int
+    graph: SimpleGraph,
+    weight: Tensor,
+    epsilon: float,
+    dense_limit: int,
+    seed: int,
+    most_steps: int | None = None,
 ) -> float:
-    """That of a graph, with conductances ``[M]``; see :func:`total_effective_resistance`."""
+    """That of a graph, with conductances ``[M]``; see :func:`total_effective_resistance`.
+
+    Raises:
+        RuntimeError: conjugate gradients need more steps than that.
+    """
     parts, total = Components.of(graph), 0.0
     everything = torch.arange(graph.num_edges)
     for some, _, ends, conductance in _groups(graph, parts, everything, weight, dense_limit):
         size = int(parts.size[some[0]])
         if size <= dense_limit:
-            inverse = pseudo_inverses(ends, conductance, some.numel(), size)
-            total += size * float(inverse.diagonal(dim1=1, dim2=2).sum())
+            points = embeddings(ends, conductance, some.numel(), size)
+            total += size * float((points - points.mean(1, keepdim=True)).square().sum())
             continue
-        solve, trace = Solver(ends, conductance, size), 0.0
+        if ends.size(1) == size - 1:
+            beyond = nodes_beyond(ends, size).double()
+            total += float((beyond * (size - beyond) / conductance).sum())
+            continue
+        solve, trace = Solver(ends, conductance, size, most_steps), 0.0
         for block in _blocks(epsilon, size):
             vector = _signs(seed, block, torch.arange(size))
             vector -= vector.mean(0)
@@ -182,10 +198,11 @@ def _resistances(
     for some, own, ends, conductance in _groups(graph, parts, edges, weight, dense_limit):
         size = int(parts.size[some[0]])
         if size <= dense_limit:
-            inverse = pseudo_inverses(ends, conductance, some.numel(), size)
-            graph_of, (u, v) = ends[0] // size, ends % size
-            own_voltage = inverse[graph_of, u, u] + inverse[graph_of, v, v]
-            found[own] = own_voltage - 2 * inverse[graph_of, u, v]
+            points = embeddings(ends, conductance, some.numel(), size).flatten(0, 1)
+            pairs = ends.split(max(_AT_ONCE // size, 1), 1)  # type: ignore[no-untyped-call]
+            found[own] = torch.cat([(points[u] - points[v]).square().sum(1) for u, v in pairs])
+        elif ends.size(1) == size - 1:
+            found[own] = 1 / conductance
         else:
             found[own] = _projected(ends, conductance, size, epsilon, seed)
     return found[edges]

@@ -1,5 +1,7 @@
 """Resistances are those of the pseudo-inverse, and estimates are near them."""
 
+from fractions import Fraction
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from gnnlib.rewiring.curvature import effective_resistance, total_effective_resistance
+from gnnlib.rewiring.curvature import _laplacian, effective_resistance, total_effective_resistance
 from gnnlib.rewiring.curvature._laplacian import Solver
 from tests.rewiring.curvature.transports import NAMED, edges_of, graphs
 
@@ -55,6 +57,74 @@ def test_are_those_of_the_pseudo_inverse(graph: nx.Graph, seed: int, weighted: b
     share = found if edge_weight is None else found * edge_weight
     trees = len(graph) - nx.number_connected_components(graph)
     assert float(share.sum()) / 2 == pytest.approx(trees)
+
+
+def fractions(size: int, weight: dict[tuple[int, int], float]) -> list[Fraction]:
+    """Of the ends of all edges, by elimination in exact numbers."""
+    found = []
+    for u, v in weight:
+        rows = [[Fraction(0)] * size for _ in range(size)]
+        for (i, j), w in weight.items():
+            rows[i][i] += Fraction(w)
+            rows[j][j] += Fraction(w)
+            rows[i][j] -= Fraction(w)
+            rows[j][i] -= Fraction(w)
+        # With the voltage 0 at v, that at u drives the current 1.
+        order = [k for k in range(size) if k not in (u, v)] + [u]
+        for at, k in enumerate(order):
+            for i in order[at + 1 :]:
+                share = rows[i][k] / rows[k][k]
+                rows[i] = [a - share * b for a, b in zip(rows[i], rows[k], strict=True)]
+        found.append(1 / rows[u][u])
+    return found
+
+
+@pytest.mark.parametrize("apart", [1e3, 1e10, 1e20])
+@pytest.mark.parametrize(
+    "graph",
+    [nx.path_graph(3), nx.balanced_tree(2, 3), nx.barbell_graph(4, 1), nx.cycle_graph(7)],
+)
+def test_small_weights_beside_large_ones(graph: nx.Graph, apart: float) -> None:
+    ends = [(min(edge), max(edge)) for edge in graph.edges]
+    for seed in range(3):
+        draw = torch.Generator().manual_seed(seed)
+        power = torch.randint(3, (len(ends),), generator=draw).double() / 2 - 0.5
+        weight = apart**power
+        exact = fractions(len(graph), dict(zip(ends, weight.tolist(), strict=True)))
+        for order in (torch.arange(len(graph)), torch.arange(len(graph)).flip(0)):
+            edges = order[torch.tensor(ends).t()]
+            found = effective_resistance(edges, edge_weight=weight, undirected=True)
+            wanted = torch.tensor([float(value) for value in exact], dtype=torch.float64)
+            torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0)
+
+
+def test_weights_too_far_apart() -> None:
+    edges, weight = edges_of(nx.cycle_graph(4)), torch.tensor([1e-11, 1, 1, 1e11]).double()
+    for call in (effective_resistance, total_effective_resistance):
+        with pytest.raises(ValueError, match=r"factor of 1e\+20, .* got 1e-11 and 1e\+11"):
+            call(edges, edge_weight=weight.repeat(2))
+        with pytest.raises(ValueError, match=r"factor of 1e\+10.* raise `dense_limit`"):
+            call(edges, edge_weight=weight.repeat(2), dense_limit=0)
+
+
+def test_blocks_of_nodes() -> None:
+    graph = nx.barabasi_albert_graph(150, 3, seed=0)
+    edges = edges_of(graph)
+    torch.testing.assert_close(effective_resistance(edges), expected(graph))
+    assert total_effective_resistance(edges) == pytest.approx(total(graph))
+
+
+def test_large_trees_are_exact() -> None:
+    path = edges_of(nx.path_graph(3100))
+    assert total_effective_resistance(path) == pytest.approx((3100**3 - 3100) / 6, rel=1e-12)
+    graph = nx.random_labeled_tree(40, seed=0)
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.rand(39, generator=draw).double().add(0.1).repeat(2)
+    edges = edges_of(graph)
+    for call in (effective_resistance, total_effective_resistance):
+        exact = torch.as_tensor(call(edges, edge_weight=weight))
+        found = torch.as_tensor(call(edges, edge_weight=weight, dense_limit=0))
+        torch.testing.assert_close(found, exact, rtol=1e-12, atol=0)
 
 
 def test_values_that_are_known() -> None:
@@ -121,7 +191,9 @@ def test_of_a_large_weighted_graph() -> None:
 
 
 @named
-def test_solves_linear_systems(name: str) -> None:
+@pytest.mark.parametrize("fill", [-1, 2**20])
+def test_solves_linear_systems(name: str, fill: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_laplacian, "_FILL", fill)
     graph = nx.Graph(NAMED[name].edges)
     edges = edges_of(graph)[:, : graph.number_of_edges()]
     draw = torch.Generator().manual_seed(0)
