@@ -96,8 +96,8 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
       "laser(Tensor rowptr, Tensor col, Tensor ptr, SymInt num_snapshots, float additions_factor, "
       "SymInt minimum_additions, SymInt seed) -> (Tensor, Tensor)");
   m.def(
-      "sdrf(Tensor rowptr, Tensor col, Tensor ptr, SymInt max_steps, float tau, float "
-      "removal_bound, bool remove_edges, SymInt seed) -> Tensor");
+      "sdrf(Tensor rowptr, Tensor col, Tensor ptr, SymInt first_step, SymInt last_step, float tau, "
+      "float removal_bound, bool remove_edges, SymInt seed) -> Tensor");
   m.def(
       "ollivier_ricci(Tensor rowptr, Tensor col, Tensor? mass, Tensor source, Tensor target, float "
       "alpha) -> Tensor");

@@ -52,16 +52,25 @@ class RewireConfig:
 
 def rewire_configs() -> Any:
     """The arguments of each method, one subcommand each, made of its constructor."""
-    methods = {
+    commands = [
+        Annotated[_config_of(method), tyro.conf.subcommand(name)]
+        for name, method in sorted(_methods().items())
+    ]
+    return Union[tuple(commands)]  # noqa: UP007 (of a list that is known at run time)
+
+
+def argument_names() -> set[str]:
+    """Of all methods."""
+    methods: list[type[Rewiring]] = [Rewiring, *_methods().values()]
+    return {name for method in methods for name in _parameters(method)}
+
+
+def _methods() -> dict[str, type[Rewiring]]:
+    return {
         name.lower(): method
         for name, method in vars(gnnlib.rewiring).items()
         if isinstance(method, type) and issubclass(method, Rewiring) and method is not Rewiring
     }
-    commands = [
-        Annotated[_config_of(method), tyro.conf.subcommand(name)]
-        for name, method in sorted(methods.items())
-    ]
-    return Union[tuple(commands)]  # noqa: UP007 (of a list that is known at run time)
 
 
 def _config_of(method: type[Rewiring]) -> Any:

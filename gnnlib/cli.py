@@ -1,5 +1,6 @@
 """The ``gnnlib`` command."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,12 @@ try:
     from rich.table import Table
 
     from gnnlib._rewire import draw_curvature, rewire
-    from gnnlib._rewire_config import CurvatureConfig, RewireConfig, rewire_configs
+    from gnnlib._rewire_config import (
+        CurvatureConfig,
+        RewireConfig,
+        argument_names,
+        rewire_configs,
+    )
     from gnnlib.demo import DemoConfig, demo
     from gnnlib.training import Result, TrainConfig, train
 except ModuleNotFoundError as error:
@@ -74,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(command, console, errors)
     except (ValueError, OSError, FloatingPointError, IndexError, TypeError) as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        text = escape(_as_typed(str(error)))
+        errors.print(f"[bold red]error:[/] {text}", highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt as stop:
         flag = " with --resume" if isinstance(command, TrainConfig) else ""
@@ -82,6 +89,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         errors.print(escape(text), highlight=False, soft_wrap=True)
         return 130
     return 0
+
+
+def _as_typed(text: str) -> str:
+    """A message with the arguments of Python as those of the command."""
+    text = re.sub(r"pass fill=\{.*?: \.\.\.\}, a number or a row", "pass --fill, a number", text)
+    text = re.sub(r"\bundirected=True\b", "--undirected", text)
+    typed = {name: f"--{name.replace('_', '-')}" for name in argument_names()}
+    return re.sub(r"`(\w+)`", lambda found: typed.get(found[1], found[0]), text)
 
 
 def _run(command: Any, console: Console, errors: Console) -> None:

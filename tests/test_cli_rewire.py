@@ -1,5 +1,7 @@
 """`gnnlib rewire` and `gnnlib curvature`: graphs from files into files, whole or not at all."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch_geometric.data import Batch, Data, InMemoryDataset
@@ -8,6 +10,7 @@ from torch_geometric.utils import to_undirected
 
 from gnnlib import _rewire
 from gnnlib._graph_files import Graphs, read_graphs, write_graphs
+from gnnlib._rewire import Kind
 from gnnlib.cli import main
 from gnnlib.rewiring import FoSR, curvature
 
@@ -168,7 +171,7 @@ def one_line(capsys, *words):
         ("in.txt", b"0 1 2\n", ["two columns, got 3"]),
         ("in.txt", b"0 -1\n", ["from 0 on, got -1"]),
         ("in.txt", b"# num_nodes: 2\n0 4\n", ["num_nodes: 2", "node 4"]),
-        ("in.txt", b"0 1\n1 2\n", ["one way only", "undirected"]),
+        ("in.txt", b"0 1\n1 2\n", ["one way only", "pass --undirected"]),
         ("in.json", b"{}", ["must end in .pt"]),
     ],
 )
@@ -224,7 +227,11 @@ def test_a_place_that_will_not_do(tmp_path, graphs, capsys, out, words):  # noqa
 
 def test_bad_arguments(tmp_path, graphs, capsys):  # noqa: ARG001
     assert rewire(tmp_path, "out.pt", "in.pt", "--relation", "0") == 2
-    one_line(capsys, "whole number of at least 1")
+    one_line(capsys, "--relation must be a whole number of at least 1")
+    source, out = str(tmp_path / "in.pt"), str(tmp_path / "out.pt")
+    assert main(["rewire", "fosr", source, "--out", out, "--num-iterations", "1"]) == 2
+    one_line(capsys, "`edge_attr` [2]", "pass --fill, a number")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.pt"]
     for arguments in (["rewire"], ["rewire", "nonesuch"], ["rewire", "fosr"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
@@ -232,10 +239,44 @@ def test_bad_arguments(tmp_path, graphs, capsys):  # noqa: ARG001
         assert capsys.readouterr().err
 
 
+def test_an_empty_data_set(tmp_path, capsys):
+    torch.save([], tmp_path / "in.pt")
+    assert rewire(tmp_path, "above/out") == 2
+    one_line(capsys, "has no graphs", "give --out a file .pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.pt"]
+    assert rewire(tmp_path, "out.pt") == 0
+    assert read_graphs(str(tmp_path / "out.pt")).graphs == []
+
+
+def test_nothing_is_left_of_a_call_that_fails(tmp_path, graphs, capsys):  # noqa: ARG001
+    assert rewire(tmp_path, "above/out.pt", "in.pt", "--num-iterations", "-1") == 2
+    assert rewire(tmp_path, "in.pt/out.pt") == 2
+    assert "in.pt is a file, not a folder: give another --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.pt"]
+
+
+def test_what_is_of_pyg_or_of_a_killed_command_may_be_in_the_folder(tmp_path, graphs):  # noqa: ARG001
+    out = tmp_path / "out"
+    (out / "processed").mkdir(parents=True)
+    (out / "raw").mkdir()
+    for name in ("raw/a.txt", "processed/pre_transform.pt", "processed/pre_filter.pt"):
+        (out / name).touch()
+    for name in ("processed/.data.pt.tmp", ".graphs.png.tmp"):
+        (out / name).touch()
+    assert rewire(tmp_path, "out") == 0
+    assert (out / "raw" / "a.txt").exists()
+
+
+def test_a_picture_of_the_users_stays(tmp_path, graphs):  # noqa: ARG001
+    (tmp_path / "out.png").write_text("mine")
+    assert rewire(tmp_path, "out.pt") == 0
+    assert (tmp_path / "out.png").read_text() == "mine"
+
+
 # Curvature --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["balanced_forman", "ollivier_ricci"])
+@pytest.mark.parametrize("kind", get_args(Kind))
 def test_curvature_of_a_graph(tmp_path, capsys, kind):
     out = tmp_path / "out"
     assert main(["curvature", "KarateClub", "--out", str(out), "--kind", kind]) == 0
@@ -251,7 +292,15 @@ def test_curvature_of_a_graph(tmp_path, capsys, kind):
 def test_curvature_of_a_data_set(tmp_path, graphs):
     assert main(["curvature", str(tmp_path / "in.pt"), "--out", str(tmp_path / "out")]) == 0
     found = torch.load(tmp_path / "out" / "curvature.pt")
-    assert [len(values) for values in found] == [data.num_edges for data in graphs]
+    for values, data in zip(found, graphs, strict=True):
+        alone = curvature.balanced_forman(data.edge_index, data.num_nodes)
+        torch.testing.assert_close(values, alone, equal_nan=True)
+
+
+def test_no_curvature_leaves_no_folder(tmp_path):
+    (tmp_path / "in.txt").write_text("0 1\n")
+    assert main(["curvature", str(tmp_path / "in.txt"), "--out", str(tmp_path / "out")]) == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_curvature_of_self_loops_and_of_nothing(tmp_path, capsys):

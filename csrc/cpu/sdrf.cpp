@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kAtOnce = 1024;
 
 struct Flow {
-  int64_t max_steps;
+  int64_t first_step, last_step;
   double tau, removal_bound;
   bool remove_edges;
   int64_t seed;
@@ -26,6 +26,8 @@ struct Flow {
 struct Edge {
   int64_t u, v, curvature;
 };
+
+using Pair = std::pair<int64_t, int64_t>;
 
 // Of several that are equal, the first in lexicographic order comes first, be they low or high.
 struct Lowest {
@@ -192,10 +194,12 @@ class Rewired {
   Rewired(const Rewired&) = delete;
 
   void run(const Flow& flow) {
-    for (int64_t step = 0; step < flow.max_steps; ++step) {
-      const bool added = add(Draw(flow, step));
-      const bool removed = flow.remove_edges && remove(flow.removal_bound);
-      if (!added && !removed) return;
+    for (int64_t step = flow.first_step; step < flow.last_step; ++step) {
+      const std::optional<Pair> added = add(Draw(flow, step));
+      const std::optional<Pair> removed =
+          flow.remove_edges ? remove(flow.removal_bound) : std::nullopt;
+      // Without a draw every later step would be as one that changed nothing.
+      if (added == removed && (!added || std::isinf(flow.tau))) return;
     }
   }
 
@@ -217,13 +221,13 @@ class Rewired {
     });
   }
 
-  bool add(Draw draw) {
-    if (lowest_.winner() == kNobody) return false;
+  std::optional<Pair> add(Draw draw) {
+    if (lowest_.winner() == kNobody) return std::nullopt;
     const Edge& edge = edges_[lowest_.winner()];
     Candidates(graph_, around_, edge.u, edge.v).each([&](int64_t x, int64_t y, int64_t gain) {
       draw.offer(x, y, gain);
     });
-    if (!draw.best()) return false;
+    if (!draw.best()) return std::nullopt;
     const auto [u, v, gain, luck] = *draw.best();
     const int64_t added = free_number();
     graph_.insert(u, v, added);
@@ -231,20 +235,20 @@ class Rewired {
     lowest_.enter(added);
     highest_.enter(added);
     curve_around(u, v);
-    return true;
+    return Pair(u, v);
   }
 
-  bool remove(double bound) {
+  std::optional<Pair> remove(double bound) {
     const int64_t removed = highest_.winner();
-    if (removed == kNobody) return false;
+    if (removed == kNobody) return std::nullopt;
     const auto [u, v, curvature] = edges_[removed];
-    if (!(static_cast<double>(curvature) > bound * kPerUnit)) return false;
+    if (!(static_cast<double>(curvature) > bound * kPerUnit)) return std::nullopt;
     graph_.erase(u, v);
     lowest_.leave(removed);
     highest_.leave(removed);
     free_.push_back(removed);
     curve_around(u, v);
-    return true;
+    return Pair(u, v);
   }
 
   int64_t free_number() {
@@ -286,16 +290,16 @@ class Rewired {
   Tournament<Highest> highest_;
 };
 
-// ends [2, M] of the graphs as they are after the flow, in lexicographic order.
-Tensor sdrf(Tensor rowptr, Tensor col, Tensor ptr, int64_t max_steps, double tau,
-            double removal_bound, bool remove_edges, int64_t seed) {
+// ends [2, M] of the graphs as they are after some steps of the flow, in lexicographic order.
+Tensor sdrf(Tensor rowptr, Tensor col, Tensor ptr, int64_t first_step, int64_t last_step,
+            double tau, double removal_bound, bool remove_edges, int64_t seed) {
   const SimpleGraph graph(rowptr, col);
   DynamicGraph::require_fits(graph.num_nodes, col.numel() / 2);
   const int64_t* starts = index_data(ptr, "ptr");
   const int64_t num_graphs = ptr.numel() - 1;
   require(num_graphs >= 0 && starts[0] == 0 && starts[num_graphs] == graph.num_nodes,
           "`ptr` must go from 0 to the number of nodes, ", graph.num_nodes);
-  const Flow flow{max_steps, tau, removal_bound, remove_edges, seed};
+  const Flow flow{first_step, last_step, tau, removal_bound, remove_edges, seed};
   std::vector<std::vector<std::pair<int64_t, int64_t>>> found(num_graphs);
   parallel_chunks(num_graphs, true, [&](int64_t k) {
     Rewired rewired(graph, starts[k], starts[k + 1]);

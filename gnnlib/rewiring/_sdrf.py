@@ -19,6 +19,8 @@ from gnnlib.rewiring._simple_graph import SimpleGraph
 
 # Curvatures are whole multiples of its inverse, so that those which rounding tells apart are equal.
 _PER_UNIT = 1e9
+# Steps of one native call, between which Ctrl-C is heard.
+_AT_ONCE = 2**16
 
 
 @functional_transform("sdrf")
@@ -43,7 +45,8 @@ class SDRF(Rewiring):
     Curvatures count as equal when they are so to nine digits. Of several equal edges the first in
     lexicographic order is taken, for the least curvature and for the largest; of several pairs
     also, where ``tau`` is infinite. The flow ends before ``max_steps`` where there is no pair to
-    add and no edge to remove: in a graph without edges at once, in a complete one after edges of
+    add and no edge to remove, or where ``tau`` is infinite and it removes the very edge that it
+    added, as it would again: in a graph without edges at once, in a complete one after edges of
     curvature above ``removal_bound`` were removed and put back. With a bound from 0 on no component
     is left in two, as an edge that holds one together has a curvature of at most 0.
 
@@ -108,11 +111,15 @@ class SDRF(Rewiring):
     def edit(self, graph: SimpleGraph, data: Any) -> Edit:
         """What all steps together have changed."""
         seed = (self.seed + 2**63) % 2**64 - 2**63
-        ends = _op(
-            graph.rowptr, graph.col, graph.ptr, self.max_steps, self.tau, self.removal_bound,
-            self.remove_edges, seed,
-        )  # fmt: skip
-        return Edit.between(graph, graph.replaced(ends))
+        after = graph
+        for first in range(0, self.max_steps, _AT_ONCE):
+            last = min(first + _AT_ONCE, self.max_steps)
+            ends = _op(
+                after.rowptr, after.col, after.ptr, first, last, self.tau, self.removal_bound,
+                self.remove_edges, seed,
+            )  # fmt: skip
+            after = after.replaced(ends)
+        return Edit.between(graph, after)
 
     def options(self) -> dict[str, Any]:
         """Its own arguments."""
@@ -170,7 +177,7 @@ def _edges(near: Near) -> list[Pair]:
 
 
 def _step(near: Near, step: int, tau: float, bound: float, remove: bool, seed: int) -> bool:
-    """Whether it changed anything."""
+    """Whether the next may do something else."""
     edges = _edges(near)
     if not edges:
         return False
@@ -178,20 +185,22 @@ def _step(near: Near, step: int, tau: float, bound: float, remove: bool, seed: i
     ball_i, ball_j = near[i] | {i}, near[j] | {j}
     pairs = {(min(k, m), max(k, m)) for k in ball_i for m in ball_j if k != m and m not in near[k]}
     gains = {pair: _gain(near, (i, j), pair) for pair in sorted(pairs)}
-    if gains:
-        _toggle(near, *_drawn(gains, tau, seed, step))
+    added = _drawn(gains, tau, seed, step) if gains else None
+    if added:
+        _toggle(near, *added)
     top = min(_edges(near), key=lambda edge: (-_curvature(near, *edge), edge))
     if not (remove and _curvature(near, *top) > bound * _PER_UNIT):
-        return bool(gains)
+        return added is not None
     _toggle(near, *top)
-    return True
+    return added != top or not math.isinf(tau)
 
 
 def _reference(
     rowptr: Tensor,
     col: Tensor,
     ptr: Tensor,
-    max_steps: int,
+    first_step: int,
+    last_step: int,
     tau: float,
     removal_bound: float,
     remove_edges: bool,
@@ -201,7 +210,7 @@ def _reference(
     ends: list[Pair] = []
     for first, last in itertools.pairwise(ptr.tolist()):
         own = [{j - first for j in others} for others in near[first:last]]
-        for step in range(max_steps):
+        for step in range(first_step, last_step):
             if not _step(own, step, tau, removal_bound, remove_edges, seed):
                 break
         ends += [(i + first, j + first) for i, j in _edges(own)]

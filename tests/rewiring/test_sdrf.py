@@ -138,11 +138,18 @@ def arrays(graphs: list[nx.Graph], *options: object) -> Sample:
     st.sampled_from([-1.0, 0.5]),
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
+    st.sampled_from([0, 5]),
 )
 def test_the_kernel_is_its_reference(
-    graphs: list[nx.Graph], steps: int, tau: float, bound: float, remove: bool, seed: int
+    graphs: list[nx.Graph],
+    steps: int,
+    tau: float,
+    bound: float,
+    remove: bool,
+    seed: int,
+    first: int,
 ) -> None:
-    args = arrays(graphs, steps, tau, bound, remove, seed).args
+    args = arrays(graphs, first, first + steps, tau, bound, remove, seed).args
     assert torch.equal(module._op(*args), module._reference(*args))
 
 
@@ -156,7 +163,7 @@ def test_no_curvature_is_stale(kind: str, tau: float) -> None:
         "grid": lambda: nx.convert_node_labels_to_integers(nx.grid_2d_graph(6, 6)),
         "clusters": lambda: nx.connected_caveman_graph(6, 6),
     }[kind]()
-    args = arrays([graph], 12, tau, 0.5, True, 3).args
+    args = arrays([graph], 0, 12, tau, 0.5, True, 3).args
     assert torch.equal(module._op(*args), module._reference(*args))
 
 
@@ -166,8 +173,48 @@ def operator(rowptr: Tensor, col: Tensor, ptr: Tensor, *options: object) -> Tens
 
 
 def test_the_operator() -> None:
-    sample = arrays([seeded_graph(8, 12, 0), nx.path_graph(4)], 3, 2.0, 0.5, True, 1)
+    sample = arrays([seeded_graph(8, 12, 0), nx.path_graph(4)], 0, 3, 2.0, 0.5, True, 1)
     assert_op(operator, module._reference, [sample], opcheck=[torch.ops.gnnlib.sdrf.default])
+
+
+@pytest.mark.parametrize("tau", [0.0, 2.0, INF])
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_steps_at_once_change_nothing(
+    size: int, tau: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = [seeded_graph(30, 60, 1), nx.complete_graph(6), nx.path_graph(4), nx.empty_graph(2)]
+    data = [data_of(graph) for graph in graphs]
+    for removal_bound in (-1.0, 0.5):
+        flow = SDRF(20, tau=tau, removal_bound=removal_bound, seed=3)
+        expected = [found.edge_index for found in flow(data)]
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_AT_ONCE", size)
+            for found, wanted in zip(flow(data), expected, strict=True):
+                assert torch.equal(found.edge_index, wanted)
+
+
+def test_a_step_that_undoes_itself_is_the_last() -> None:
+    # A flow that went on for so many steps would not end in a day.
+    rowptr, col, ptr = arrays([nx.complete_graph(6)]).args
+    ends = module._op(rowptr, col, ptr, 0, 2**62, INF, 0.5, True, 0)
+    assert torch.equal(ends, module._reference(rowptr, col, ptr, 0, 50, INF, 0.5, True, 0))
+    assert ends.size(1) == 14
+
+
+def test_it_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*args: object) -> Tensor:
+        calls.append(args[3:5])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return op(*args)
+
+    op = module._op
+    monkeypatch.setattr(module, "_op", counted)
+    with pytest.raises(KeyboardInterrupt):
+        SDRF(10**12)(data_of(nx.path_graph(2)))
+    assert calls == [(0, 2**16), (2**16, 2**17), (2**17, 3 * 2**16)]
 
 
 def test_the_first_edge_supported_is_the_least_curved() -> None:
@@ -189,7 +236,7 @@ def test_pairs_are_drawn_by_what_they_gain() -> None:
     rowptr, col, ptr = arrays([graph]).args
     seen: Counter[tuple[int, int]] = Counter()
     for seed in range(draws):
-        ends = module._op(rowptr, col, ptr, 1, tau, 0.5, False, seed)
+        ends = module._op(rowptr, col, ptr, 0, 1, tau, 0.5, False, seed)
         seen.update({tuple(pair) for pair in ends.T.tolist()} - before)
     assert set(seen) <= set(offers)
     for pair, own in weight.items():
