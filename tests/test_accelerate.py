@@ -44,7 +44,10 @@ def leaves(dtype, x, signals):
     return x, dict(zip(signals, values, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["any", "simple", "sorted", "empty"])
+@pytest.mark.parametrize(
+    "kind",
+    ["any", "empty", *(pytest.param(k, marks=pytest.mark.slow) for k in ("simple", "sorted"))],
+)
 @pytest.mark.parametrize("name", CASES)
 def test_the_same_results_and_gradients(name, kind):
     case, edge_index = CASES[name], graph(kind)

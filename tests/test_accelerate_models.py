@@ -40,7 +40,7 @@ MODELS = {
 }  # fmt: skip
 
 
-def losses(model, steps=20):
+def losses(model, steps=10):
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(NODES, WIDTH, generator=draw)
     target, edge_index = torch.randint(4, (NODES,), generator=draw), graph("simple")
@@ -197,9 +197,13 @@ def test_lazy_edge_features():
         assert_same([fast(x, edge_index, attr)], [model(x, edge_index, attr)], 1e-5)
 
 
-@pytest.mark.parametrize(
-    "name", ["gcn", "sage-list", "gat-edges", "gatv2", "transformer", "pna", "cheb-3"]
-)
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("sage-list", "gatv2", "transformer", "cheb-3")
+]
+
+
+@pytest.mark.parametrize("name", ["gcn", "gat-edges", "pna", *SLOW])
 def test_compiles_in_one_piece(name):
     torch.compiler.reset()  # all accelerated layers share a forward, which compiles so often
     case = CASES[name]
@@ -322,7 +326,12 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("name", LAWS)
+LONG = {"gat", "sage", "transformer"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in LAWS]
+)
 def test_the_laws_of_a_layer(name):
     cls, args, options, skip = LAWS[name]
 

@@ -6,7 +6,7 @@ import gnnlib
 from gnnlib.cli import main
 
 TRAIN = ["train", "--data.name", "KarateClub", "--model.name", "gcn", "--accelerator", "cpu"]
-TRAIN += ["--epochs", "2"]
+TRAIN += ["--epochs", "10"]
 
 
 def test_version(capsys):

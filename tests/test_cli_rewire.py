@@ -227,7 +227,7 @@ def test_a_place_that_will_not_do(tmp_path, graphs, capsys, out, words):  # noqa
 
 def test_bad_arguments(tmp_path, graphs, capsys):  # noqa: ARG001
     assert rewire(tmp_path, "out.pt", "in.pt", "--relation", "0") == 2
-    one_line(capsys, "--relation must be at least 1")
+    one_line(capsys, "--relation must be a whole number of at least 1")
     source, out = str(tmp_path / "in.pt"), str(tmp_path / "out.pt")
     assert main(["rewire", "fosr", source, "--out", out, "--num-iterations", "1"]) == 2
     one_line(capsys, "`edge_attr` [2]", "pass --fill, a number")

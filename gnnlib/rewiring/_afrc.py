@@ -1,5 +1,6 @@
 """Rewiring by augmented Forman-Ricci curvature."""
 
+import math
 import warnings
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data.datapipes import functional_transform
 
+from gnnlib._check import check_number, check_whole
 from gnnlib._hash import uniform
 from gnnlib.rewiring._edit import Edit
 from gnnlib.rewiring._rewiring import Rewiring
@@ -82,15 +84,12 @@ class AFRC(Rewiring):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        if n_iter < 0:
-            raise ValueError(f"`n_iter` must not be negative, got {n_iter}")
-        if cycles not in (3, 4):
+        check_whole(0, n_iter=n_iter)
+        if cycles not in (3, 4) or isinstance(cycles, float):
             raise ValueError(f"`cycles` must be 3 (triangles) or 4 (and squares), got {cycles!r}")
-        if thresholds is not None and not thresholds[0] <= thresholds[1]:
-            raise ValueError(f"`thresholds` must be (lower, upper), got {thresholds}")
-        self.n_iter = n_iter
-        self.cycles = cycles
-        self.thresholds = thresholds
+        self.n_iter = int(n_iter)
+        self.cycles = int(cycles)
+        self.thresholds = None if thresholds is None else _pair(thresholds)
 
     def options(self) -> dict[str, Any]:
         """All arguments but those of the base."""
@@ -121,6 +120,20 @@ class AFRC(Rewiring):
         sizes = torch.bincount(graph.graph_of_edge, minlength=graph.num_graphs).tolist()
         fitted = [_fitted(part, self.seed) for part in value.split(sizes)]  # type: ignore[no-untyped-call]
         return torch.tensor(fitted, dtype=torch.float64).reshape(-1, 2).t()
+
+
+def _pair(thresholds: Any) -> tuple[float, float]:
+    """A lower and an upper threshold.
+
+    Raises:
+        ValueError: they are no two numbers, or the lower one is above the other.
+    """
+    if isinstance(thresholds, (tuple, list)) and len(thresholds) == 2:
+        lower, upper = thresholds
+        check_number(-math.inf, math.inf, lower=lower, upper=upper)
+        if lower <= upper:
+            return float(lower), float(upper)
+    raise ValueError(f"`thresholds` must be (lower, upper), lower first, got {thresholds!r}")
 
 
 def _fitted(value: Tensor, seed: int) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data.datapipes import functional_transform
 
+from gnnlib._check import check_number, check_whole
 from gnnlib.rewiring._edit import Edit
 from gnnlib.rewiring._rewiring import Rewiring
 from gnnlib.rewiring._simple_graph import SimpleGraph
@@ -74,16 +75,14 @@ class BORF(Rewiring):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        counts = {"n_iter": n_iter, "batch_add": batch_add, "batch_remove": batch_remove}
-        for name, count in counts.items():
-            if count < 0:
-                raise ValueError(f"`{name}` must not be negative, got {count}")
-        if not 0 <= alpha < 1:
+        check_whole(0, n_iter=n_iter, batch_add=batch_add, batch_remove=batch_remove)
+        check_number(0, 1, alpha=alpha)
+        if alpha == 1:
             raise ValueError(f"`alpha` must be in [0, 1) (at 1 all curvatures are 0), got {alpha}")
-        self.n_iter = n_iter
-        self.batch_add = batch_add
-        self.batch_remove = batch_remove
-        self.alpha = alpha
+        self.n_iter = int(n_iter)
+        self.batch_add = int(batch_add)
+        self.batch_remove = int(batch_remove)
+        self.alpha = float(alpha)
 
     def options(self) -> dict[str, Any]:
         """All arguments but those of the base."""

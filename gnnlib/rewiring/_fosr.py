@@ -70,8 +70,8 @@ class FoSR(Rewiring):
     ) -> None:
         super().__init__(**shared)
         check_whole(0, num_iterations=num_iterations, initial_power_iters=initial_power_iters)
-        self.num_iterations = num_iterations
-        self.initial_power_iters = initial_power_iters
+        self.num_iterations = int(num_iterations)
+        self.initial_power_iters = int(initial_power_iters)
 
     def edit(self, graph: SimpleGraph, data: Any) -> Edit:
         """Edges come, none goes."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.library import get_ctx
 from torch_geometric.data.datapipes import functional_transform
 
-from gnnlib._check import check_whole
+from gnnlib._check import check_number, check_whole
 from gnnlib._hash import uniform
 from gnnlib._library import register
 from gnnlib.rewiring._edit import Edit
@@ -71,14 +71,10 @@ class LASER(Rewiring):
         super().__init__(**shared)
         check_whole(num_snapshots=num_snapshots)
         check_whole(0, minimum_additions=minimum_additions)
-        if not 0 <= additions_factor <= 1:
-            raise ValueError(
-                "`additions_factor` is a share of an orbit and must be in [0, 1], got "
-                f"{additions_factor}"
-            )
-        self.num_snapshots = num_snapshots
+        check_number(0, 1, additions_factor=additions_factor)  # a share of an orbit
+        self.num_snapshots = int(num_snapshots)
         self.additions_factor = float(additions_factor)
-        self.minimum_additions = minimum_additions
+        self.minimum_additions = int(minimum_additions)
 
     def edit(self, graph: SimpleGraph, data: Any) -> Edit:
         """Edges come, none goes."""

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data.datapipes import functional_transform
 
+from gnnlib._check import check_number
 from gnnlib.ops import segment_max_csr, segment_min_csr
 from gnnlib.rewiring._edit import Edit
 from gnnlib.rewiring._rewiring import Rewiring
@@ -78,13 +80,19 @@ class PIORF(Rewiring):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        if not 0 <= delta <= 100:
-            raise ValueError(f"`delta` is a percentage, in [0, 100], got {delta}")
-        if not 0 <= alpha < 1:
+        for name, value in (("field", field), ("curvature", curvature)):
+            if not isinstance(value, str) and (name, value) != ("curvature", None):
+                raise ValueError(
+                    f"`{name}` must be the name of an attribute of the nodes, got "
+                    f"{type(value).__name__}"
+                )
+        check_number(0, 100, delta=delta)  # a percentage
+        check_number(0, 1, alpha=alpha)
+        if alpha == 1:
             raise ValueError(f"`alpha` must be in [0, 1) (at 1 all curvatures are 0), got {alpha}")
         self.field = field
-        self.delta = delta
-        self.alpha = alpha
+        self.delta = float(delta)
+        self.alpha = float(alpha)
         self.curvature = curvature
 
     def options(self) -> dict[str, Any]:
@@ -113,7 +121,7 @@ class PIORF(Rewiring):
         order = value.masked_fill(graph.degree == 0, float("inf")).argsort(stable=True)
         order = order[owner[order].argsort(stable=True)]
         rank = torch.arange(owner.numel()) - graph.ptr[owner]
-        quota = (self.delta * sizes.double() / 100).floor()
+        quota = (self.delta * sizes.double() / 100 + 1e-9).floor()  # 7% of 100 are 7
         chosen = order[rank < quota[owner]]
         return chosen[graph.degree[chosen] > 0]
 
@@ -134,10 +142,17 @@ def _of_nodes(data: Any, name: str) -> Tensor:
     rows = [torch.empty(0, 1)] if data == [] else []
     for graph in data if isinstance(data, list) else [data]:
         value = graph.get(name)
-        if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != graph.num_nodes:
-            got = list(value.shape) if isinstance(value, Tensor) else value
+        tensor = isinstance(value, Tensor)
+        if not tensor or value.shape[:1] != (graph.num_nodes,) or 0 in value.shape[1:]:
+            got = list(value.shape) if tensor else type(value).__name__
+            fix = " (use torch.from_numpy)" if isinstance(value, np.ndarray) else ""
             raise ValueError(
-                f"PIORF needs `{name}` with a row for each of {graph.num_nodes} nodes, got {got}"
+                f"PIORF needs `{name}` with a row for each of {graph.num_nodes} nodes, [N] or "
+                f"[N, d], got {got}{fix}"
+            )
+        if value.is_complex():
+            raise ValueError(
+                f"PIORF needs `{name}` of real numbers, got {value.dtype} (use torch.view_as_real)"
             )
         rows.append(value.detach().cpu()[:, None].flatten(1))
     values = torch.cat(rows).double()

@@ -1,7 +1,7 @@
 """What all rewirings share: a graph, a batch or a data set in, the same with other edges out."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,11 +9,16 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data, Dataset, HeteroData
 from torch_geometric.transforms import BaseTransform
 
+from gnnlib._check import check_bool, check_whole
 from gnnlib.encodings._graphs import ptr_of
+from gnnlib.rewiring._attributes import Fill, rows_of_new, shown
 from gnnlib.rewiring._edit import Edit, spared
-from gnnlib.rewiring._simple_graph import SimpleGraph, checked, require_nodes
-
-Fill = float | Tensor | Mapping[str, float | Tensor]
+from gnnlib.rewiring._simple_graph import (
+    SimpleGraph,
+    check_undirected,
+    checked,
+    require_nodes,
+)
 
 
 class Rewiring(BaseTransform):  # type: ignore[misc]
@@ -29,7 +34,10 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
       a ``parent_id``, edges keep it: after several rewirings it counts from the first.
     - ``edge_type [E']``: 0 for edges that stayed, ``relation`` (and, in methods with several, the
       numbers after it) for new ones. Where the input has an ``edge_type``, edges keep it.
-    - attributes of edges follow their edges; of new ones they are what ``fill`` says.
+    - attributes of edges follow their edges; of new ones they are what ``fill`` says. Those are
+      the tensors with a row for each edge that have "edge" in their names, as ``edge_attr``, or
+      are named in ``fill``; but not what has an index of its own, as ``edge_label`` beside
+      ``edge_label_index``.
     - ``rewiring``: what was done, as ``repr`` has it.
 
     The input is left as it is, and a graph with nothing to do comes back with the edges it had.
@@ -42,15 +50,18 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         protect_connectivity: whether edges stay that hold a component together: of those to be
             removed, those are spared, first come first, that join two parts of what would remain.
         fill: what attributes of edges are for new ones: a number, a row, or those by the name of
-            the attribute. ``edge_weight`` is 1 unless it is named; for others there is no default.
+            the attribute. Integers take no fractions. ``edge_weight`` is 1 unless it is named,
+            whatever the number or the row for the others is; for those there is no default.
         relation: the ``edge_type`` of new edges, at least 1; of use where one rewiring follows
             another.
         seed: of whatever is drawn. The same seed gives the same graph.
 
     Raises:
-        TypeError: what is rewired is no graph or list of graphs.
-        ValueError: the graph has several kinds of nodes or no ``edge_index``, has edges that go one
-            way only (see ``undirected``), or an attribute of edges without a ``fill``.
+        TypeError: what is rewired is no graph or list of graphs, or ``fill`` no number or row.
+        ValueError: the graph has several kinds of nodes, no ``edge_index`` or ``adj_t`` beside it,
+            has edges that go one way only (see ``undirected``), or an attribute of edges that
+            cannot follow them, is without a ``fill`` or has another type of numbers; or one has a
+            row for each edge that neither its name nor ``fill`` says is of edges.
     """
 
     def __init__(
@@ -62,18 +73,15 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         relation: int = 1,
         seed: int = 0,
     ) -> None:
-        if relation < 1:
-            raise ValueError(f"`relation` must be at least 1 (0 is for old edges), got {relation}")
-        if undirected is False:
-            raise ValueError(
-                f"{type(self).__name__} is defined on undirected graphs: `undirected` must be None "
-                "(refuse others) or True (take every edge for both ways)"
-            )
+        check_undirected(undirected, type(self).__name__)
+        check_bool(protect_connectivity=protect_connectivity)
+        check_whole(relation=relation)  # 0 is for old edges
+        check_whole(None, seed=seed)
         self.undirected = undirected
         self.protect_connectivity = protect_connectivity
         self.fill = fill
-        self.relation = relation
-        self.seed = seed
+        self.relation = int(relation)
+        self.seed = int(seed)
 
     def edit(self, graph: SimpleGraph, data: Any) -> Edit:
         """Decide what comes and what goes.
@@ -92,10 +100,11 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
             raise ValueError(f"{name} needs one kind of nodes and edges (use to_homogeneous())")
         if isinstance(data, Data):
             return self._rewired([data], data)[0]
-        if isinstance(data, (Sequence, Dataset)):
+        if isinstance(data, (Sequence, Dataset)) and not isinstance(data, str):
             graphs = list(data)
-            if all(isinstance(graph, Data) and not isinstance(graph, Batch) for graph in graphs):
-                return self._rewired(graphs, graphs)
+            for place, graph in enumerate(graphs):
+                _require_graph(graph, f"element {place} of what {name} is given")
+            return self._rewired(graphs, graphs)
         raise TypeError(
             f"{name} takes a Data, a Batch or a list of Data, got {type(data).__name__}"
         )
@@ -113,17 +122,17 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         shared = {
             "undirected": self.undirected,
             "protect_connectivity": self.protect_connectivity,
-            "fill": self.fill,
+            "fill": shown(self.fill),
             "relation": self.relation,
             "seed": self.seed,
         }
-        shown = ", ".join(f"{key}={value!r}" for key, value in {**self.options(), **shared}.items())
-        return f"{type(self).__name__}({shown})"
+        parts = [f"{key}={value!r}" for key, value in {**self.options(), **shared}.items()]
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     def _rewired(self, graphs: list[Any], data: Any) -> list[Any]:
         """All graphs at once, as one; what is left to do for each is little."""
-        rows = [self._rows_of_new(graph) for graph in graphs]
-        parts = [checked(graph.edge_index) for graph in graphs]
+        parts = [self._edges_of(graph) for graph in graphs]
+        rows = rows_of_new(graphs, self.fill, type(self).__name__)
         ptrs = [torch.from_numpy(ptr_of(graph, type(self).__name__)) for graph in graphs]
         for part, ptr in zip(parts, ptrs, strict=True):
             require_nodes(part, int(ptr[-1]))
@@ -165,39 +174,19 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         )
         done = repr(self)
         rewired = [self._applied(done, *one) for one in zip(graphs, rows, *changed, strict=True)]
-        if isinstance(data, Batch):
-            _note_slices(rewired[0], [*rows[0]], torch.bincount(owner, minlength=data.num_graphs))
+        if isinstance(data, Data):
+            keys = [*rows[0], "edge_index", "edge_type", "parent_id"]
+            _note_slices(rewired[0], keys, torch.bincount(owner, minlength=graph.num_graphs))
         return rewired
 
-    def _rows_of_new(self, data: Any) -> dict[str, Tensor]:
-        """What a new edge has of every attribute of edges."""
+    def _edges_of(self, data: Any) -> Tensor:
+        """The edges of a graph, as :func:`checked` has them."""
         if data.get("edge_index") is None:
             raise ValueError(
                 f"{type(self).__name__} needs `edge_index`, got {data} (rewire before "
                 "ToSparseTensor)"
             )
-        return {key: self._fill_of(key, data[key]) for key in _edge_attributes(data)}
-
-    def _fill_of(self, key: str, like: Tensor) -> Tensor:
-        """The value of an attribute for a new edge, a row."""
-        row_shape = list(like.shape[1:])
-        fill = self.fill.get(key) if isinstance(self.fill, Mapping) else self.fill
-        if fill is None and key == "edge_weight":
-            fill = 1
-        if key == "parent_id":
-            fill = -1
-        if fill is None:
-            raise ValueError(
-                f"new edges need a value of `{key}` {row_shape}, which {type(self).__name__} is "
-                f"not told: pass fill={{{key!r}: ...}}, a number or a row"
-            )
-        row = torch.as_tensor(fill, device=like.device).to(like.dtype)
-        try:
-            return row.expand(row_shape)
-        except RuntimeError:
-            raise ValueError(
-                f"`fill` of `{key}` must be a number or a row {row_shape}, got {list(row.shape)}"
-            ) from None
+        return checked(data.edge_index)
 
     def _applied(
         self,
@@ -229,6 +218,12 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         relation = relation.to(old.device, copy=True)
         types = data.get("edge_type")
         if types is not None:
+            most = torch.iinfo(types.dtype).max
+            if relation.numel() and relation.max() > most:
+                raise ValueError(
+                    f"`relation` must be such that {types.dtype}, as `edge_type` is, holds the "
+                    f"types of new edges, got {int(relation.max())} (at most {most})"
+                )
             relation = torch.cat([types, types.new_zeros(1)])[source] + relation.to(types)
         out.edge_type = relation
         if data.get("parent_id") is None:
@@ -246,17 +241,14 @@ class Rewiring(BaseTransform):  # type: ignore[misc]
         return [done] * data.num_graphs if isinstance(data, Batch) else done
 
 
-def _edge_attributes(data: Any) -> list[str]:
-    """Names of what has a row for every edge, but for the edges and their types."""
-    return [
-        key
-        for key, value in data.items()
-        if isinstance(value, Tensor)
-        and "index" not in key
-        and key not in ("edge_type", "ptr")
-        # PyG takes what has one row a node and one an edge for the nodes', unless its name says so.
-        and (key == "parent_id" or data.is_edge_attr(key))
-    ]
+def _require_graph(data: Any, what: str) -> None:
+    """Raise unless an element of a list is a graph."""
+    if isinstance(data, HeteroData):
+        raise ValueError(f"{what} has several kinds of nodes or edges (use to_homogeneous())")
+    if isinstance(data, Batch):
+        raise TypeError(f"{what} is a Batch (give it alone, or the graphs of its to_data_list())")
+    if not isinstance(data, Data):
+        raise TypeError(f"{what} must be a Data, got {type(data).__name__}")
 
 
 def _own_ids(edges: Tensor, ptr: Tensor) -> Tensor:
@@ -270,17 +262,24 @@ def _own_ids(edges: Tensor, ptr: Tensor) -> Tensor:
     return ids
 
 
-def _note_slices(batch: Any, attributes: list[str], counts: Tensor) -> None:
-    """Tell a batch where the edges of its graphs are, so that ``to_data_list`` finds them."""
-    if not hasattr(batch, "_slice_dict"):
-        return
+def _note_slices(data: Any, keys: list[str], counts: Tensor) -> None:
+    """Tell a batch where the edges of its graphs are.
+
+    ``to_data_list`` finds them there, and the vectors of ``follow_batch`` say the same.
+    """
     slices = torch.cat([torch.tensor([0]), counts.cumsum(0)])
-    keys = [*attributes, "edge_index", "edge_type", "parent_id"]
+    owner = torch.arange(counts.numel()).repeat_interleave(counts)
+    for key in keys:
+        for name, value in ((f"{key}_batch", owner), (f"{key}_ptr", slices)):
+            if name in data:
+                data[name] = value.to(data[name])
+    if not hasattr(data, "_slice_dict"):
+        return
     zeros = torch.zeros(counts.numel(), dtype=torch.long)
-    batch._slice_dict = {
-        **batch._slice_dict,
+    data._slice_dict = {
+        **data._slice_dict,
         **dict.fromkeys(keys, slices),
         "rewiring": torch.arange(counts.numel() + 1),
     }
     missing = dict.fromkeys(["edge_type", "parent_id", "rewiring"], zeros)
-    batch._inc_dict = {**missing, **batch._inc_dict}
+    data._inc_dict = {**missing, **data._inc_dict}

@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.library import get_ctx
 from torch_geometric.data.datapipes import functional_transform
 
+from gnnlib._check import check_bool, check_number, check_whole
 from gnnlib._hash import uniform
 from gnnlib._library import register
+from gnnlib.rewiring._attributes import Fill
 from gnnlib.rewiring._edit import Edit
-from gnnlib.rewiring._rewiring import Fill, Rewiring
+from gnnlib.rewiring._rewiring import Rewiring
 from gnnlib.rewiring._simple_graph import SimpleGraph
 
 # Curvatures are whole multiples of its inverse, so that those which rounding tells apart are equal.
@@ -97,15 +99,11 @@ class SDRF(Rewiring):
             relation=relation,
             seed=seed,
         )
-        if not isinstance(max_steps, int) or isinstance(max_steps, bool) or max_steps < 0:
-            raise ValueError(f"`max_steps` must be a whole number from 0 on, got {max_steps!r}")
-        if not tau >= 0:
-            raise ValueError(
-                f"`tau` must be a number from 0 (any pair) to inf (the best), got {tau}"
-            )
-        if math.isnan(removal_bound):
-            raise ValueError("`removal_bound` must be a number, got nan (inf removes nothing)")
-        self.max_steps = max_steps
+        check_whole(0, max_steps=max_steps)
+        check_number(0, math.inf, tau=tau)  # from any pair to the best
+        check_number(-math.inf, math.inf, removal_bound=removal_bound)
+        check_bool(remove_edges=remove_edges)
+        self.max_steps = int(max_steps)
         self.tau = float(tau)
         self.removal_bound = float(removal_bound)
         self.remove_edges = remove_edges

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
+from torch_geometric.data.data import BaseData
 
+from gnnlib._check import check_whole
 from gnnlib._sorting import group_index
 
 
@@ -78,8 +80,9 @@ class SimpleGraph:
             IndexError: a node id is outside ``[0, num_nodes)``.
             TypeError: ``edge_index`` is no tensor of integers.
             ValueError: it is not ``[2, E]``, an edge goes one way alone and ``undirected`` is not
-                given, or an edge joins two graphs.
+                given or neither ``None`` nor ``True``, or an edge joins two graphs.
         """
+        check_undirected(undirected, asker)
         edge_index = checked(edge_index)
         size = _size(edge_index, num_nodes)
         u, v = torch.minimum(*edge_index), torch.maximum(*edge_index)
@@ -119,6 +122,15 @@ class SimpleGraph:
         return torch.where(known[found] == wanted, found, -1)
 
 
+def check_undirected(undirected: object, asker: str) -> None:
+    """Raise ValueError unless it is ``None`` or ``True``."""
+    if undirected is not None and undirected is not True:
+        raise ValueError(
+            f"{asker} is defined on undirected graphs: `undirected` must be None (refuse others) "
+            f"or True (take every edge for both ways), got {undirected!r}"
+        )
+
+
 def checked(edge_index: Any) -> Tensor:
     """``edge_index`` as a plain int64 tensor on the CPU.
 
@@ -129,9 +141,13 @@ def checked(edge_index: Any) -> Tensor:
     if isinstance(edge_index, EdgeIndex):
         edge_index = edge_index.as_tensor()
     if not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided:
+        fix = (
+            "pass data.edge_index"
+            if isinstance(edge_index, BaseData)
+            else "of a sparse matrix `adj_t`, take `torch.stack(adj_t.coo()[:2][::-1])`"
+        )
         raise TypeError(
-            f"`edge_index` must be a tensor [2, E], got {type(edge_index).__name__} (of a sparse "
-            "matrix `adj_t`, take `torch.stack(adj_t.coo()[:2][::-1])`)"
+            f"`edge_index` must be a tensor [2, E], got {type(edge_index).__name__} ({fix})"
         )
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(f"`edge_index` must be [2, E], got {list(edge_index.shape)}")
@@ -143,6 +159,7 @@ def checked(edge_index: Any) -> Tensor:
 def _size(edge_index: Tensor, num_nodes: int | None) -> int:
     if num_nodes is None:
         num_nodes = int(edge_index.max()) + 1 if edge_index.numel() else 0
+    check_whole(0, num_nodes=num_nodes)
     require_nodes(edge_index, int(num_nodes))
     return int(num_nodes)
 

@@ -272,10 +272,13 @@ def nothing_to_do(case: _Case) -> None:
 def batch(case: _Case) -> None:
     """A graph becomes the same alone, in a batch and in a list."""
     graphs = list(case.graphs.values())
-    together = case.rewiring()(Batch.from_data_list(graphs)).to_data_list()
+    joined = case.rewiring()(Batch.from_data_list(graphs, follow_batch=["edge_attr"]))
+    together = joined.to_data_list()
     for where, found in (("in a batch", together), ("in a list", case.of_all(graphs))):
         _require(len(found) == len(graphs), f"{len(found)} graphs came {where}")
         case.check(lambda _, alone, among, where=where: _same(among, alone, where), found)
+    followed = joined.batch[joined.edge_index[0]]
+    _require(torch.equal(joined.edge_attr_batch, followed), "`edge_attr_batch` is not of the edges")
 
 
 def edge_order(case: _Case) -> None:
@@ -322,6 +325,17 @@ def unfilled(case: _Case) -> None:
         _require("edge_attr" in str(error), f"refused, but for another reason: {error}")
     else:
         raise AssertionError("`edge_attr` without a `fill` is taken without a word")
+
+
+def one_fill(case: _Case) -> None:
+    """One `fill` for all attributes leaves `edge_weight` of new edges at 1."""
+
+    def law(_data: Any, _result: Any, found: Any) -> None:
+        new = found.parent_id < 0
+        _require((found.edge_attr[new] == -7).all(), "`edge_attr` of new edges is not the `fill`")
+        _require((found.edge_weight[new] == 1).all(), "`edge_weight` of new edges is not 1")
+
+    case.check(law, case.of_all(case.graphs.values(), fill=-7.0))
 
 
 def chained(case: _Case) -> None:
@@ -394,6 +408,7 @@ LAWS: dict[str, Callable[[_Case], None]] = {
         edge_order,
         one_way,
         unfilled,
+        one_fill,
         chained,
         determinism,
         pure_call,
@@ -429,6 +444,7 @@ def assert_rewiring(
     - `edge_order`: the order in which edges are listed does not matter.
     - `one_way`: edges that go one way are refused, or taken for both if `undirected=True`.
     - `unfilled`: attributes of edges without a `fill` are refused by name.
+    - `one_fill`: one `fill` for all attributes leaves `edge_weight` of new edges at 1.
     - `chained`: after a second rewiring, edges still tell where they are from.
     - `determinism`: the same seed gives the same graph, on one thread or two, whatever the global
       random state, which stays.

@@ -64,7 +64,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = {"nested", "graph-sum-categorical", "sage-max"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES]
+)
 def test_laws(name):
     make, options = CASES[name]
     assert_layer(make, **options)

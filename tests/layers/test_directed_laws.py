@@ -63,7 +63,12 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = {"gcn-out", "gcn-wide", "sage-unit", "sage-max", "graph", "gatv2", "gat-edges", "tag"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES]
+)
 def test_laws(name: str) -> None:
     make, options = CASES[name]
     assert_layer(make, **options)

@@ -89,7 +89,7 @@ def test_is_called_as_other_models():
         model((x, x), ring(9))
 
 
-@pytest.mark.parametrize("conv", ["gcn", "gatedgcn"])
+@pytest.mark.parametrize("conv", ["gcn", pytest.param("gatedgcn", marks=pytest.mark.slow)])
 def test_laws(conv):
     assert_layer(lambda i, o: DRew(i, 7, 3, o, conv=conv, norm=None))
 

@@ -135,13 +135,21 @@ def test_same_seed_same_graph() -> None:
 
 def test_repr() -> None:
     assert repr(AFRC(2, cycles=4, thresholds=(-1, 2), seed=3)).startswith(
-        "AFRC(n_iter=2, cycles=4, thresholds=(-1, 2), "
+        "AFRC(n_iter=2, cycles=4, thresholds=(-1.0, 2.0), "
     )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"n_iter": -1}, "n_iter"), ({"cycles": 5}, "cycles"), ({"thresholds": (2, 1)}, "thresholds")],
+    [
+        ({"n_iter": -1}, "n_iter"),
+        ({"cycles": 5}, "cycles"),
+        ({"cycles": 3.0}, "cycles"),
+        ({"thresholds": (2, 1)}, "thresholds"),
+        ({"thresholds": (2,)}, "thresholds"),
+        ({"thresholds": 2}, "thresholds"),
+        ({"thresholds": (0, float("nan"))}, "upper"),
+    ],
 )
 def test_out_of_range(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -109,6 +109,15 @@ class TakesOneWay(Triangles):
         super().__init__(count, **{**shared, "undirected": True})
 
 
+class WeighsByFill(Triangles):
+    def forward(self, data):
+        out = super().forward(data)
+        for graph in out if isinstance(out, list) else [out]:
+            if not isinstance(self.fill, dict):
+                graph.edge_weight = graph.edge_weight.where(graph.parent_id >= 0, self.fill)
+        return out
+
+
 class Fills(Triangles):
     def __init__(self, count: int = 1, **shared: Any) -> None:
         super().__init__(count, **{"fill": 0, **shared})
@@ -126,6 +135,7 @@ class Fills(Triangles):
         (TypesOldEdges, "edge_types"),
         (TakesOneWay, "one_way"),
         (Fills, "unfilled"),
+        (WeighsByFill, "one_fill"),
     ],
 )
 def test_a_fault_breaks_its_law(make: Any, law: str) -> None:

@@ -157,9 +157,11 @@ def test_a_graph_alone_and_in_a_batch() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="`num_snapshots` must be a whole number of at least 1"):
         LASER(0)
-    with pytest.raises(ValueError, match=r"`additions_factor` is a share .* got 1\.5"):
+    with pytest.raises(
+        ValueError, match=r"`additions_factor` must be a number from 0 to 1, got 1\.5"
+    ):
         LASER(additions_factor=1.5)
-    with pytest.raises(ValueError, match="`additions_factor` is a share"):
+    with pytest.raises(ValueError, match="`additions_factor` must be a number from 0 to 1"):
         LASER(additions_factor=math.nan)
     with pytest.raises(
         ValueError, match="`minimum_additions` must be a whole number of at least 0"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Batch, Data, HeteroData
@@ -121,7 +122,7 @@ def between_graphs() -> Batch:
 
 BAD = {
     "a matrix": (lambda: torch.eye(3), TypeError, "takes a Data, a Batch or a list"),
-    "a list of other things": (lambda: [1, 2], TypeError, "takes a Data, a Batch or a list"),
+    "a list of other things": (lambda: [1, 2], TypeError, "element 0 .* must be a Data"),
     "several kinds of nodes": (HeteroData, ValueError, "one kind of nodes"),
     "no edges": (lambda: Data(num_nodes=3), ValueError, "needs `edge_index`"),
     "edges of floats": (
@@ -166,12 +167,30 @@ def test_bad_input_is_a_clear_error(name: str, bad: str) -> None:
     ("arguments", "message"),
     [
         ({"undirected": False}, "must be None .* or True"),
-        ({"relation": 0}, "must be at least 1"),
+        ({"relation": 0}, "whole number of at least 1"),
     ],
 )
 def test_bad_arguments_of_all(name: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(name, **arguments)
+
+
+NUMBERS = [
+    (name, argument)
+    for name, row in TABLE.items()
+    for argument, value in {**row.usual, **row.greedy, "relation": 1, "seed": 0}.items()
+    if isinstance(value, (int, float))
+]
+
+
+@pytest.mark.parametrize(("name", "argument"), NUMBERS)
+def test_arguments_are_numbers(name: str, argument: str) -> None:
+    usual = getattr(make(name), argument)
+    for value in ("1", True, None, float("nan")):
+        with pytest.raises(ValueError, match=f"`{argument}` must be a (whole )?number"):
+            make(name, **{argument: value})
+    of_numpy = (np.int64 if isinstance(usual, int) else np.float64)(usual)
+    assert repr(make(name, **{argument: of_numpy})) == repr(make(name))
 
 
 @every_method

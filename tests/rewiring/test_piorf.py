@@ -101,7 +101,7 @@ def test_curvature_is_taken_from_the_graph() -> None:
 
 def test_nothing_to_do() -> None:
     data = data_of(nx.path_graph(40))
-    data.still, data.x = torch.full((40, 2), 0.1), torch.randn(40)
+    data.still, data.x = torch.full((40, 2), 0.1), torch.arange(40.0)
     for rewire in (PIORF("still", delta=50), PIORF("x", delta=0), PIORF("x", delta=2)):
         assert torch.equal(rewire(data).edge_index, data.edge_index)
     assert PIORF("x", delta=2.5)(data).num_edges == data.num_edges + 2
@@ -117,21 +117,46 @@ def test_isolated_nodes_are_found_but_do_not_send() -> None:
         assert edges_of(rewire(data)) == {(0, 1), (0, 2), (1, 2)}
 
 
+@pytest.mark.parametrize(("delta", "size"), [(7, 100), (14, 50), (28, 25), (0.7, 1000)])
+def test_a_share_that_is_whole(delta: float, size: int) -> None:
+    data = data_of(nx.path_graph(size))
+    data.x, data.curve = torch.arange(float(size)), -torch.arange(float(size))
+    rewired = PIORF("x", delta=delta, curvature="curve")(data)
+    assert rewired.num_edges == data.num_edges + 2 * 7
+
+
+def test_names_are_asked_for() -> None:
+    with pytest.raises(ValueError, match=r"`field` must be the name of an attribute .*got Tensor"):
+        PIORF(torch.ones(4))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"`curvature` must be the name of an attribute .*got int"):
+        PIORF("x", curvature=3)  # type: ignore[arg-type]
+
+
 def test_what_is_refused() -> None:
     data = data_of(nx.path_graph(4))
     data.short, data.bad = torch.ones(3), torch.tensor([0, 1, 2, float("nan")])
     data.x = torch.ones(4, 2)
-    with pytest.raises(ValueError, match="`velocity` with a row for each of 4 nodes, got None"):
+    with pytest.raises(
+        ValueError, match=r"`velocity` with a row for each of 4 nodes, .* got NoneType"
+    ):
         PIORF("velocity")(data)
     with pytest.raises(ValueError, match=r"`short` with a row .* got \[3\]"):
         PIORF("short")(data)
+    for field, message in (
+        (torch.ones(4, 0), r"got \[4, 0\]"),
+        (torch.ones(4) + 1j, "real numbers, got torch.complex64"),
+        (np.ones(4), r"got ndarray \(use torch.from_numpy\)"),
+    ):
+        data.other = field
+        with pytest.raises(ValueError, match=f"`other` .*{message}"):
+            PIORF("other")(data)
     with pytest.raises(ValueError, match="finite `bad`"):
         PIORF("bad")(data)
     with pytest.raises(ValueError, match="one `x` a node, not 2"):
         PIORF("x", curvature="x")(data)
 
 
-@pytest.mark.parametrize("options", [{"delta": -1}, {"delta": 101}, {"alpha": 1}])
+@pytest.mark.parametrize("options", [{"delta": -1}, {"delta": 101}, {"alpha": 1}, {"alpha": "1"}])
 def test_out_of_range(options: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         PIORF("velocity", **options)

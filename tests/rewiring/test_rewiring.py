@@ -11,6 +11,7 @@ from gnnlib.rewiring import Rewiring  # first: it imports PyG without warnings
 
 # isort: split
 import networkx as nx
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric import EdgeIndex
@@ -270,10 +271,16 @@ def test_components_stay_as_they_were(size: int, count: int, seed: int, share: f
 def test_bad_graphs() -> None:
     with pytest.raises(TypeError, match="Close takes a Data, a Batch or a list of Data, got int"):
         Close()(3)
-    with pytest.raises(TypeError, match="got list"):
+    with pytest.raises(TypeError, match="got str"):
+        Close()("abc")
+    with pytest.raises(
+        TypeError, match="element 1 of what Close is given must be a Data, got None"
+    ):
         Close()([path(3), None])
-    with pytest.raises(TypeError, match="got list"):
+    with pytest.raises(TypeError, match=r"element 0 .* is a Batch \(.*to_data_list"):
         Close()([Batch.from_data_list([path(3)])])
+    with pytest.raises(ValueError, match=r"element 1 .* several kinds of .*to_homogeneous"):
+        Close()([path(3), HeteroData()])
     with pytest.raises(ValueError, match=r"one kind of nodes and edges .*to_homogeneous"):
         Close()(HeteroData())
     with pytest.raises(ValueError, match=r"Close needs `edge_index`.*ToSparseTensor"):
@@ -295,11 +302,184 @@ def test_bad_fills() -> None:
         Close(fill=torch.ones(3))(weighted(3))
 
 
+def test_one_fill_is_not_for_weights() -> None:
+    data = weighted(4)
+    data.edge_weight = torch.full((6,), 5.0)
+    for fill, weight in ((0, 1), ({"edge_attr": 0}, 1), ({"edge_attr": 0, "edge_weight": 3}, 3)):
+        out = Close(fill=fill)(data)
+        assert out.edge_attr[-2:].tolist() == [[0, 0], [0, 0]]
+        assert out.edge_weight[-2:].tolist() == [weight, weight]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fill"),
+    [
+        (torch.long, 0.5),
+        (torch.long, float("nan")),
+        (torch.uint8, -1),
+        (torch.uint8, torch.tensor(256)),
+        (torch.bool, 2),
+        (torch.float16, 1e6),
+        (torch.float32, 1j),
+    ],
+)
+def test_a_fill_that_the_type_cannot_hold(kind: torch.dtype, fill: Any) -> None:
+    with pytest.raises(ValueError, match=r"`fill` of `edge_attr` must be what its torch.* can"):
+        Nothing(fill=fill)(path(3, edge_attr=torch.ones(4, dtype=kind)))
+
+
+def test_a_fill_as_it_is() -> None:
+    def filled(kind: torch.dtype, fill: Any) -> Any:
+        out = Close(fill={"edge_attr": fill})(path(3, edge_attr=torch.ones(4, dtype=kind)))
+        assert out.edge_attr.dtype == kind
+        return out.edge_attr[-1].item()
+
+    assert filled(torch.float64, 0.1) == 0.1
+    assert filled(torch.float32, 0.1) == torch.tensor(0.1).item()
+    assert filled(torch.long, 2**62 + 1) == 2**62 + 1
+    assert filled(torch.long, torch.tensor(2.0)) == 2
+    assert filled(torch.float16, float("-inf")) == float("-inf")
+    assert filled(torch.float32, float("nan")) != filled(torch.float32, float("nan"))
+    assert filled(torch.bool, False) is False
+
+
+def test_a_fill_that_is_no_number() -> None:
+    for fill in ("0", {"edge_attr": [None]}, {"edge_attr": [[1], [2, 3]]}):
+        with pytest.raises(TypeError, match="`fill` of `edge_attr` must be a number or a row, got"):
+            Nothing(fill=fill)(weighted(3))
+
+
+def test_a_fill_of_what_is_not_there() -> None:
+    message = r"must name attributes .*got \['edge_atr'\] \(there are \['edge_attr'\]\)"
+    with pytest.raises(ValueError, match=message):
+        Nothing(fill={"edge_attr": 0, "edge_atr": 0})(weighted(3))
+    with pytest.raises(ValueError, match=r"got \['x'\]"):
+        Nothing(fill={"edge_attr": 0, "x": 0})(weighted(3))
+    out = Close(fill={"edge_attr": 0})([weighted(3), path(3)])  # one of them has it
+    assert "edge_attr" not in out[1]
+    assert Nothing(fill={"edge_attr": 0})([]) == []
+
+
+def test_a_fill_shows_to_the_last_digit() -> None:
+    row = torch.arange(2000.0) / 3
+    data = path(3, edge_attr=torch.zeros(4, 2000))
+    for fill in (row, {"edge_attr": row}):
+        again = eval(repr(Close(fill=fill)), {"Close": Close})
+        assert torch.equal(again(data).edge_attr[-1], row)
+        assert repr(again) == repr(Close(fill=fill))
+
+
+# -- what is of edges ---------------------------------------------------------------------------
+
+
+def edges_follow(data: Data, key: str, **kwargs: Any) -> list[bool]:
+    """Whether an attribute follows its edges, alone, in a list and in a batch with another."""
+    other = weighted(5)
+    other[key] = torch.zeros(8, *data[key].shape[1:]) if data[key].size(0) == 4 else data[key]
+    data.edge_attr = torch.zeros(4, 2)
+    rewire = Close(**kwargs)
+    alone = rewire(data)
+    in_list, in_batch = rewire([data, other])[0], rewire(Batch.from_data_list([data, other]))[0]
+    return [
+        torch.equal(out[key], data[key][out.parent_id]) and out[key].size(0) == 4
+        for out in (alone, in_list, in_batch)
+    ]
+
+
+def test_attributes_are_of_edges_by_their_names() -> None:
+    times = torch.arange(4.0)
+    for key, fill in (
+        ("edge_time", 3),
+        ("time_of_edges", 3),
+        ("time", {"edge_attr": 0, "time": 3}),
+    ):
+        assert edges_follow(path(3, **{key: times}), key, fill=fill) == [True] * 3
+    with pytest.raises(ValueError, match="`weight` has a row for each edge, but nothing says"):
+        Nothing()(path(3, weight=times))
+    with pytest.raises(ValueError, match="`weight` has a row for each edge, but nothing says"):
+        Nothing()([path(3, weight=times), path(2, weight=times[:2])])
+    # As many nodes as edges, and one graph of many with as many edges as values.
+    assert Nothing()(path(2, y=times[:2])).y.tolist() == [0, 1]
+    for graphs in ([path(3, y=times), path(4, y=times)], [path(2, y=times[:2])]):
+        for out in (Close()(graphs), Close()(Batch.from_data_list(graphs)).to_data_list()):
+            assert all(torch.equal(a.y, b.y) for a, b in zip(out, graphs, strict=True))
+
+
+def test_labels_with_an_index_of_their_own_stay() -> None:
+    data = path(3, edge_label=torch.ones(4), edge_label_index=torch.zeros(2, 4, dtype=torch.long))
+    for out in (Close()(data), Close()(Batch.from_data_list([data, data]))[1]):
+        assert torch.equal(out.edge_label, data.edge_label)
+        assert torch.equal(out.edge_label_index, data.edge_label_index)
+    del data.edge_label_index
+    assert Close(fill=0)(data).edge_label.tolist() == [1, 1, 0, 0]
+
+
+def test_values_that_cannot_follow() -> None:
+    for names in (list("abcd"), tuple("abcd"), np.zeros(4)):
+        data = path(3, edge_names=names)
+        for graphs in (data, [data], Batch.from_data_list([data, data])):
+            with pytest.raises(ValueError, match="`edge_names` has a value for each edge, but a"):
+                Nothing()(graphs)
+    assert Nothing()(path(3, edge_note="four")).edge_note == "four"
+    assert Nothing()(path(1, edge_names=["a", "b"])).edge_names == ["a", "b"]
+
+
+@pytest.mark.parametrize("key", ["edge_type", "parent_id"])
+def test_ids_of_edges_are_one_whole_number_each(key: str) -> None:
+    for value, fix in (
+        (torch.zeros(4, 1).long(), r"must be \[4\].*got \[4, 1\] \(use \w+.flatten"),
+        (torch.zeros(3).long(), r"must be \[4\].*got \[3\]$"),
+        (torch.zeros(4), r"must hold integers.*float32 \(use \w+.long"),
+        (torch.zeros(4, dtype=torch.uint8), "must hold integers with a sign"),
+    ):
+        with pytest.raises(ValueError, match=f"`{key}` {fix}"):
+            Nothing()(path(3, **{key: value}))
+
+
+def test_attributes_of_another_length() -> None:
+    with pytest.raises(ValueError, match=r"`edge_attr` must have a row for each of 4 edges.*\[3\]"):
+        Nothing(fill=0)(path(3, edge_attr=torch.zeros(3)))
+
+
+def test_a_relation_that_the_type_cannot_hold() -> None:
+    types = torch.zeros(4, dtype=torch.int8)
+    assert Close(relation=127)(path(3, edge_type=types)).edge_type[-1] == 127
+    with pytest.raises(ValueError, match=r"`relation` must be .*int8.*got 128"):
+        Close(relation=128)(path(3, edge_type=types))
+
+
+def test_a_matrix_beside_the_edges() -> None:
+    for key in ("adj", "adj_t"):
+        with pytest.raises(ValueError, match=rf"would leave `{key}` .*rewire before ToSparse"):
+            Nothing()(path(3, **{key: torch.eye(3)}))
+
+
+def test_where_the_graphs_of_a_batch_are() -> None:
+    graphs = [weighted(4), weighted(1), weighted(2), weighted(6)]
+    followed = ["edge_index", "edge_attr", "x"]
+    out = Close(fill=0)(Batch.from_data_list(graphs, follow_batch=followed))
+    expected = Batch.from_data_list(Close(fill=0)(graphs), follow_batch=followed)
+    for key in (f"{name}_{end}" for name in followed for end in ("batch", "ptr")):
+        assert torch.equal(out[key], expected[key]), key
+    for one, other in zip(out.to_data_list(), expected.to_data_list(), strict=True):
+        assert torch.equal(one.edge_attr, other.edge_attr)
+        assert torch.equal(one.edge_index, other.edge_index)
+
+
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="`relation` must be at least 1"):
+    with pytest.raises(ValueError, match="`relation` must be a whole number of at least 1"):
         Close(relation=0)
-    with pytest.raises(ValueError, match="Close is defined on undirected graphs"):
-        Close(undirected=False)
+    for value in (False, "no", 1):
+        with pytest.raises(ValueError, match=r"Close is defined on undirected.*None .* True .*got"):
+            Close(undirected=value)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"this is defined on undirected.*None .* True .*got"):
+            SimpleGraph.of_edges(path(3).edge_index, undirected=value)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`protect_connectivity` must be True or False, got 1"):
+        Close(protect_connectivity=1)  # type: ignore[arg-type]
+    for seed in (0.5, True, "0"):
+        with pytest.raises(ValueError, match="`seed` must be a whole number, got"):
+            Close(seed=seed)  # type: ignore[arg-type]
+    assert repr(Close(seed=np.int64(3))) == repr(Close(seed=3))  # type: ignore[arg-type]
 
 
 def test_all_arguments_show() -> None:

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterator
+from numbers import Real
 
 import torch
 from torch import Tensor
 
+from gnnlib._check import check_whole
 from gnnlib._hash import uniform
 from gnnlib.rewiring._simple_graph import SimpleGraph
 from gnnlib.rewiring.curvature._faces import per_edge
@@ -78,7 +80,7 @@ def effective_resistance(
         >>> [round(value, 3) for value in found.tolist()]
         [0.667, 0.667, 0.667, 1.0]
     """
-    _require_epsilon(epsilon)
+    _require_arguments(epsilon, dense_limit, seed)
 
     def compute(graph: SimpleGraph, part: Tensor) -> Tensor:
         weight = _conductance(graph, edge_weight)
@@ -146,7 +148,7 @@ def total_effective_resistance(
         >>> round(total_effective_resistance(path, undirected=True), 6)  # 1 + 1 + 2
         4.0
     """
-    _require_epsilon(epsilon)
+    _require_arguments(epsilon, dense_limit, seed)
     graph = SimpleGraph.of_edges(
         edge_index, num_nodes, undirected=undirected, asker="total_effective_resistance"
     )
@@ -267,6 +269,9 @@ def _conductance(graph: SimpleGraph, edge_weight: Tensor | None) -> Tensor:
     return torch.ones(graph.num_edges, dtype=torch.float64) if weight is None else weight
 
 
-def _require_epsilon(epsilon: float) -> None:
-    if not 0 < epsilon < math.inf:
-        raise ValueError(f"`epsilon` must be positive, got {epsilon!r}")
+def _require_arguments(epsilon: float, dense_limit: int, seed: int) -> None:
+    check_whole(0, dense_limit=dense_limit)
+    check_whole(None, seed=seed)
+    number = isinstance(epsilon, Real) and not isinstance(epsilon, bool)
+    if not number or not 0 < epsilon < math.inf:
+        raise ValueError(f"`epsilon` must be positive and finite, got {epsilon!r}")

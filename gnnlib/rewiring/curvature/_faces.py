@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from gnnlib._check import check_tensor
 from gnnlib.rewiring._simple_graph import SimpleGraph
 
 Part = TypeVar("Part")
@@ -53,8 +54,10 @@ def chosen(edges: Tensor, num_edges: int) -> Tensor:
 
     Raises:
         IndexError: a position is outside ``[0, num_edges)``.
+        TypeError: they are no tensor.
         ValueError: a mask has another length.
     """
+    check_tensor(f"of positions [K] or a mask [{num_edges}]", edges=edges)
     edges = edges.detach().cpu()
     if edges.dtype == torch.bool:
         if edges.shape != (num_edges,):

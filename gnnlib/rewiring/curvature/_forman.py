@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from gnnlib._check import check_tensor
 from gnnlib.rewiring._simple_graph import SimpleGraph
 from gnnlib.rewiring.curvature._faces import per_edge
 from gnnlib.rewiring.curvature._transport import weight_of
@@ -95,10 +96,12 @@ def _node_weight(graph: SimpleGraph, node_weight: Tensor | None) -> Tensor | Non
     """As float64 ``[N]`` on the CPU.
 
     Raises:
+        TypeError: it is no tensor.
         ValueError: there is not one for each node, or one is not positive and finite.
     """
     if node_weight is None:
         return None
+    check_tensor("[N]", node_weight=node_weight)
     mass = node_weight.detach().cpu().double()
     if mass.shape != (graph.num_nodes,):
         raise ValueError(

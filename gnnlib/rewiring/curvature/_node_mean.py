@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from gnnlib._check import check_tensor
 from gnnlib.rewiring._simple_graph import SimpleGraph
 
 
@@ -21,6 +22,7 @@ def node_mean(curvature: Tensor, edge_index: Tensor, num_nodes: int | None = Non
         ``[N]`` float64; 0 for nodes without edges. A batch gives what its graphs give.
 
     Raises:
+        TypeError: an argument is no tensor.
         ValueError: there is not one curvature for every edge.
 
     Example:
@@ -30,6 +32,7 @@ def node_mean(curvature: Tensor, edge_index: Tensor, num_nodes: int | None = Non
         [1.0, 0.0, -1.0, 0.0]
     """
     graph = SimpleGraph.of_edges(edge_index, num_nodes, undirected=True, asker="node_mean")
+    check_tensor("[E]", curvature=curvature)
     given = curvature.detach().cpu().double()
     if given.shape != graph.of.shape:
         raise ValueError(

@@ -34,9 +34,8 @@ def ollivier_ricci(
     compares the next step of a lazy walk from one end of an edge with that from the other:
     :math:`W_1` is the least mass times distance that turns one into the other, and distance counts
     edges (Ollivier, 2009; with laziness, Lin, Lu and Yau, 2011; with weights, Bauer, Jost and Liu,
-    2012).
-    It lies in [-2, 1]: below 0 where only the edge itself joins the two neighbourhoods, above 0
-    where they overlap.
+    2012). It lies in [-2, 1]: below 0 where only the edge itself joins the two neighbourhoods,
+    above 0 where they overlap.
 
     Distances between the neighbours of two ends are 0 to 3, so :math:`W_1` comes from two maximal
     flows in the graph around the edge; no distance matrix, no linear program. Where weights are
@@ -89,7 +88,6 @@ def ollivier_ricci(
         progress=progress,
         asker="ollivier_ricci",
         compute=compute,
-        at_once=2**13,
     )
 
 

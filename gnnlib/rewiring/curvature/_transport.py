@@ -7,6 +7,7 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
+from gnnlib._check import check_number, check_tensor
 from gnnlib._library import register
 from gnnlib.rewiring._simple_graph import SimpleGraph, checked
 from gnnlib.rewiring.curvature._faces import chosen
@@ -122,19 +123,20 @@ def farthest_transport(graph: SimpleGraph, edges: Tensor, alpha: float = 0.0) ->
 
 def require_alpha(alpha: float) -> None:
     """Raise ValueError unless it is a share."""
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"`alpha`, the share of mass that stays, must be in [0, 1], got {alpha}")
+    check_number(0, 1, alpha=alpha)
 
 
 def weight_of(graph: SimpleGraph, edge_weight: Tensor | None) -> Tensor | None:
     """The weight of each edge of the simple graph, ``[M]``, from the caller's ``[E]``.
 
     Raises:
+        TypeError: it is no tensor.
         ValueError: there is not one for each of the caller's edges, one is not positive and finite,
             or an edge has several.
     """
     if edge_weight is None:
         return None
+    check_tensor("[E]", edge_weight=edge_weight)
     given = edge_weight.detach().cpu().double()
     if given.shape != graph.of.shape:
         raise ValueError(

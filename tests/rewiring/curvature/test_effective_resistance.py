@@ -208,9 +208,15 @@ def test_solves_linear_systems(name: str, fill: int, monkeypatch: pytest.MonkeyP
 def test_what_is_refused() -> None:
     edges = edges_of(nx.cycle_graph(4))
     for call in (effective_resistance, total_effective_resistance):
-        for epsilon in (0.0, -1.0, float("nan"), float("inf")):
+        for epsilon in (0.0, -1.0, float("nan"), float("inf"), "1", True):
             with pytest.raises(ValueError, match="`epsilon` must be positive"):
                 call(edges, epsilon=epsilon)
+        with pytest.raises(ValueError, match="`dense_limit` must be a whole number"):
+            call(edges, dense_limit=1.5)
+        with pytest.raises(ValueError, match="`seed` must be a whole number"):
+            call(edges, seed="0")
+        with pytest.raises(TypeError, match=r"`edge_weight` must be a tensor \[E\], got list"):
+            call(edges, edge_weight=[1.0] * 8)
         with pytest.raises(ValueError, match="`edge_weight` must be positive"):
             call(edges, edge_weight=torch.zeros(8))
         with pytest.raises(ValueError, match="both directions"):

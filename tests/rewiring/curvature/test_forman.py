@@ -133,5 +133,7 @@ def test_what_is_refused() -> None:
             forman(edges, node_weight=torch.full((4,), bad))
     with pytest.raises(ValueError, match="both directions"):
         forman(edges, edge_weight=torch.arange(1.0, 9.0))
+    with pytest.raises(TypeError, match=r"`node_weight` must be a tensor \[N\], got list"):
+        forman(torch.tensor([[0], [1]]), undirected=True, node_weight=[1.0, 1.0])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"`node_weight` must be \[4\]"):
         forman(edges, node_weight=torch.ones(5))

@@ -43,5 +43,7 @@ def test_differing_values_of_an_edge_are_averaged() -> None:
 
 def test_what_is_refused() -> None:
     edges = edges_of(nx.cycle_graph(4))
+    with pytest.raises(TypeError, match=r"`curvature` must be a tensor \[E\], got list"):
+        node_mean([1.0] * 8, torch.zeros(2, 8, dtype=torch.long))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"must be \[8\].*of all edges"):
         node_mean(torch.ones(4), edges)

@@ -96,6 +96,9 @@ def test_directed_graphs_are_refused_or_taken_both_ways(of: Curvature) -> None:
     edges = edges_of(NAMED["petersen"])
     with pytest.raises(ValueError, match="undirected=True"):
         of(edges[:, :15])
+    for undirected in (False, "no", 1):
+        with pytest.raises(ValueError, match=r"`undirected` must be None .* or True .* got"):
+            of(edges[:, :15], undirected=undirected)
     close(of(edges[:, :15], undirected=True), of(edges)[..., :15])
 
 
@@ -103,6 +106,13 @@ def test_directed_graphs_are_refused_or_taken_both_ways(of: Curvature) -> None:
 def test_bad_edges_are_refused(of: Curvature) -> None:
     with pytest.raises(IndexError, match="num_nodes"):
         of(edges_of(NAMED["square"]), 3)
+    for size in (4.0, True, "4"):
+        with pytest.raises(ValueError, match="`num_nodes` must be a whole number"):
+            of(edges_of(NAMED["square"]), size)
+    with pytest.raises(TypeError, match=r"\[2, E\], got Data \(pass data\.edge_index\)"):
+        of(Data(edge_index=edges_of(NAMED["square"])))
+    with pytest.raises(TypeError, match=r"`edges` must be a tensor of positions .*got list \(use"):
+        of(edges_of(NAMED["square"]), edges=[0, 1])
     with pytest.raises(TypeError, match="integers"):
         of(torch.ones(2, 3))
     with pytest.raises(ValueError, match=r"\[2, E\]"):
