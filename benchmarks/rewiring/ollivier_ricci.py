@@ -65,8 +65,8 @@ def _both_ways(graph: nx.Graph) -> Tensor:
     return torch.cat([ends, ends.flip(0)], 1)
 
 
-def _preferential(num_nodes: int, degree: int) -> list[Side]:
-    return _sides(_both_ways(nx.barabasi_albert_graph(num_nodes, degree, seed=0)), programs=True)
+def _preferential(num_nodes: int, degree: int, programs: bool) -> list[Side]:
+    return _sides(_both_ways(nx.barabasi_albert_graph(num_nodes, degree, seed=0)), programs)
 
 
 def _alone(num_nodes: int, num_edges: int) -> list[Side]:
@@ -85,7 +85,8 @@ def cases(quick: bool) -> Iterator[Case]:
     """All cases; if ``quick``, tiny ones."""
     num_nodes, degree = (30, 3) if quick else (2_000, 5)
     title = f"a Barabasi-Albert graph ({num_nodes}, {degree})"
-    yield Case(title, partial(_preferential, num_nodes, degree))
+    # Programs of a large graph take minutes.
+    yield Case(title, partial(_preferential, num_nodes, degree, programs=quick))
     if not quick:
         name, edge_index = _cora()
         yield Case(name, partial(_sides, edge_index, programs=False))
