@@ -64,7 +64,7 @@ def _molecules(num_graphs: int, count: int) -> list[Side]:
     graphs = [Data(edge_index=edges, num_nodes=size) for edges, size in parts]
     return [
         Side("gnnlib FoSR", partial(_ours, graphs, count)),
-        Side("dense outer products (as the paper's code)", partial(_dense, graphs, count)),
+        Side("dense outer products", partial(_dense, graphs, count)),
     ]
 
 
@@ -77,7 +77,7 @@ def _power_law(num_nodes: int, num_edges: int, count: int, dense: bool) -> list[
     sides = [Side("gnnlib FoSR", partial(_ours, data, count))]
     if dense:
         call = partial(_dense, [data], count)
-        sides.append(Side("dense outer products (as the paper's code)", call))
+        sides.append(Side("dense outer products", call))
     return sides
 
 
