@@ -69,7 +69,7 @@ def _dense_one(graph: Data) -> tuple[Tensor, Tensor]:
 def _sides(graphs: list[Data], dense: bool) -> list[Side]:
     sides = [Side("gnnlib LASER", partial(_ours, graphs))]
     if dense:
-        sides.append(Side("dense matrices (as the paper's code)", partial(_dense, graphs)))
+        sides.append(Side("dense matrices", partial(_dense, graphs)))
     return sides
 
 
