@@ -132,7 +132,7 @@ def cases(quick: bool) -> Iterator[Case]:
             title = f"augmented Forman, cycles of {cycles}, {name}"
             fits = others and (cycles == 3 or size == cora)  # the third power is nearly dense
             yield Case(title, partial(_augmented_sides, *size, fits, cycles))
-    few = (cora[0] // 4, cora[1] // 4)
+    few = (cora[0] // 4, cora[1] // 8 * 2)
     name = f"N={few[0]:,}, E={few[1]:,}"
     yield Case(f"effective resistance, {name}", partial(_resistance_sides, *few))
     name = f"N={cora[0]:,}, E={cora[1]:,}"
