@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.data import Batch, Data
+from transports import NAMED, edges_of, graphs
 
 from gnnlib.rewiring.curvature import _laplacian, effective_resistance, total_effective_resistance
 from gnnlib.rewiring.curvature._laplacian import Solver
-from tests.rewiring.curvature.transports import NAMED, edges_of, graphs
 
 named = pytest.mark.parametrize("name", NAMED)
 

@@ -12,9 +12,9 @@ from gnnlib import Adjacency  # noqa: F401  (first: it imports PyG without warni
 # isort: split
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transports import NAMED, edges_of, graphs
 
 from gnnlib.rewiring.curvature import augmented_forman, balanced_forman, forman
-from tests.rewiring.curvature.transports import NAMED, edges_of, graphs
 
 named = pytest.mark.parametrize("name", NAMED)
 

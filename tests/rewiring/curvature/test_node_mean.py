@@ -9,9 +9,9 @@ from gnnlib import Adjacency  # noqa: F401  (first: it imports PyG without warni
 # isort: split
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transports import edges_of, graphs
 
 from gnnlib.rewiring.curvature import forman, node_mean
-from tests.rewiring.curvature.transports import edges_of, graphs
 
 
 @settings(max_examples=30, deadline=None)

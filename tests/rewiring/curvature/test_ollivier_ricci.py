@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.data import Batch, Data
+from transports import NAMED, curvature, edges_of, graphs, some_ends
 
 from gnnlib.rewiring._simple_graph import SimpleGraph
 from gnnlib.rewiring.curvature import _ollivier_ricci as module
 from gnnlib.rewiring.curvature import jost_liu, ollivier_ricci
-from tests.rewiring.curvature.transports import NAMED, curvature, edges_of, graphs, some_ends
 
 
 def close(found: Tensor, expected: list[float]) -> None:

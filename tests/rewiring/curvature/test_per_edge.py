@@ -13,9 +13,9 @@ from gnnlib import Adjacency  # noqa: F401  (first: it imports PyG without warni
 from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.data import Batch, Data
+from transports import NAMED, edges_of
 
 from gnnlib.rewiring import curvature
-from tests.rewiring.curvature.transports import NAMED, edges_of
 
 Curvature = Callable[..., Tensor]
 

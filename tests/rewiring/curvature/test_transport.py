@@ -9,11 +9,11 @@ from gnnlib import Adjacency  # noqa: F401  (first: it imports PyG without warni
 # isort: split
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transports import NAMED, edges_of, graphs, some_ends, walk
 
 from gnnlib.rewiring._simple_graph import SimpleGraph
 from gnnlib.rewiring.curvature import TransportPlan, ollivier_ricci, transport_plan
 from gnnlib.rewiring.curvature import _transport as module
-from tests.rewiring.curvature.transports import NAMED, edges_of, graphs, some_ends, walk
 
 
 def check(graph: nx.Graph, plan: TransportPlan, alpha: float) -> None:
