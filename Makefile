@@ -42,6 +42,8 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+# Two processes of one thread each: with two threads each they wait for each other.
+unit: export OMP_NUM_THREADS := 1
 unit: setup
 	$(BIN)/pytest -m 'not slow' -n 2
 
