@@ -13,6 +13,7 @@ def check_whole(least: int | None = 1, **values: object) -> None:
     """
     for name, value in values.items():
         whole = isinstance(value, Integral) and not isinstance(value, bool)
+        # mypy does not carry what `whole` says of `value` over to the right of `or`.
         if not whole or (least is not None and value < least):  # type: ignore[operator]
             low = float("-inf") if least is None else least
             fix = f" (use int({value!r}))" if isinstance(value, float) and value >= low else ""
@@ -28,6 +29,7 @@ def check_number(low: float, high: float, **values: object) -> None:
     """
     for name, value in values.items():
         number = isinstance(value, Real) and not isinstance(value, bool)
+        # Here neither.
         if not number or not low <= float(value) <= high:  # type: ignore[arg-type]
             raise ValueError(f"`{name}` must be a number from {low} to {high}, got {value!r}")
 

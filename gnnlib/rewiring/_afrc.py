@@ -102,10 +102,8 @@ class AFRC(Rewiring):
             value = augmented_forman_of(graph, torch.arange(graph.num_edges), self.cycles)
             bounds = self._bounds(graph, value) if bounds is None else bounds
             lower, upper = bounds[:, graph.graph_of_edge]
-            low, thinned = (
-                graph.ends[:, value < lower],
-                graph.replaced(graph.ends[:, value <= upper]),
-            )
+            low = graph.ends[:, value < lower]
+            thinned = graph.replaced(graph.ends[:, value <= upper])
             new = _supports(thinned, low, _draws(self.seed, step, graph, low))
             if new.size(1) == 0 and thinned.num_edges == graph.num_edges:
                 break

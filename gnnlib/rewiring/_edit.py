@@ -29,7 +29,12 @@ class Edit:
     @staticmethod
     def none(graph: SimpleGraph) -> "Edit":
         """Nothing comes and nothing goes."""
-        return Edit(graph.ends.new_empty(2, 0), torch.zeros(graph.num_edges, dtype=torch.bool))
+        return Edit.adding(graph, graph.ends.new_empty(2, 0))
+
+    @staticmethod
+    def adding(graph: SimpleGraph, added: Tensor, kind: Tensor | None = None) -> "Edit":
+        """Edges come, none goes."""
+        return Edit(added, torch.zeros(graph.num_edges, dtype=torch.bool), kind)
 
     @staticmethod
     def between(before: SimpleGraph, after: SimpleGraph) -> "Edit":

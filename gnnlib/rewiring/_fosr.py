@@ -80,7 +80,7 @@ class FoSR(Rewiring):
         added = _op(
             graph.rowptr, graph.col, graph.ptr, start, self.num_iterations, self.initial_power_iters
         )
-        return Edit(added, torch.zeros(graph.num_edges, dtype=torch.bool))
+        return Edit.adding(graph, added)
 
     def options(self) -> dict[str, Any]:
         """The number of edges and of power steps."""

@@ -9,7 +9,7 @@ from torch.library import get_ctx
 from torch_geometric.data.datapipes import functional_transform
 
 from gnnlib._check import check_number, check_whole
-from gnnlib._hash import uniform
+from gnnlib._hash import signed, uniform
 from gnnlib._library import register
 from gnnlib.rewiring._edit import Edit
 from gnnlib.rewiring._rewiring import Rewiring
@@ -85,9 +85,9 @@ class LASER(Rewiring):
             self.num_snapshots,
             self.additions_factor,
             self.minimum_additions,
-            (self.seed + 2**63) % 2**64 - 2**63,  # as int64
+            signed(self.seed),
         )
-        return Edit(added, torch.zeros(graph.num_edges, dtype=torch.bool), distance - 1)
+        return Edit.adding(graph, added, distance - 1)
 
     def options(self) -> dict[str, Any]:
         """The number of snapshots and what is taken of each."""

@@ -10,7 +10,7 @@ from torch.library import get_ctx
 from torch_geometric.data.datapipes import functional_transform
 
 from gnnlib._check import check_bool, check_number, check_whole
-from gnnlib._hash import uniform
+from gnnlib._hash import signed, uniform
 from gnnlib._library import register
 from gnnlib.rewiring._attributes import Fill
 from gnnlib.rewiring._edit import Edit
@@ -110,7 +110,7 @@ class SDRF(Rewiring):
 
     def edit(self, graph: SimpleGraph, data: Any) -> Edit:
         """What all steps together have changed."""
-        seed = (self.seed + 2**63) % 2**64 - 2**63
+        seed = signed(self.seed)
         after = graph
         for first in range(0, self.max_steps, _AT_ONCE):
             last = min(first + _AT_ONCE, self.max_steps)
