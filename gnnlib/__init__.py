@@ -12,5 +12,6 @@ from gnnlib.adjacency import Adjacency as Adjacency
 from gnnlib.edges import Edges as Edges
 from gnnlib.history import History as History
 from gnnlib.report import report as report
+from gnnlib.swap import swap as swap
 
 __version__ = "0.1.0"

@@ -66,10 +66,15 @@ def accelerate(model: Model) -> Model:
             "the module, or accelerate the part of the model that holds the layers)"
         ) from error
     for module in accelerated.modules():
-        if row_of(module) is not None and why_not(module) is None:
-            written: Any = type(module)
-            module.__class__ = _accelerated_class(written)
+        fuse(module)
     return accelerated
+
+
+def fuse(module: nn.Module) -> None:
+    """Make a layer try the fused kernels first, if it is a PyG conv that gnnlib understands."""
+    if row_of(module) is not None and why_not(module) is None:
+        written: Any = type(module)
+        module.__class__ = _accelerated_class(written)
 
 
 def is_accelerated(module: nn.Module) -> bool:

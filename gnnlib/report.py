@@ -1,7 +1,7 @@
 """Which layer of a model runs how, and why not faster."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -10,6 +10,7 @@ from torch_geometric.nn.conv import MessagePassing
 from gnnlib._rich import as_text
 from gnnlib.accelerate import is_accelerated
 from gnnlib.lowering import class_of, row_of, watched, why_not
+from gnnlib.swap import Swapped
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,12 @@ class Report:
 
     Args:
         layers: one entry a layer, in the model's order.
+        swapped: one entry a conv that :func:`gnnlib.swap` has swapped.
     """
 
-    def __init__(self, layers: tuple[LayerReport, ...]) -> None:
+    def __init__(self, layers: tuple[LayerReport, ...], swapped: tuple[Swapped, ...] = ()) -> None:
         self.layers = layers
+        self.swapped = swapped
 
     def __iter__(self) -> Iterator[LayerReport]:
         return iter(self.layers)
@@ -63,15 +66,33 @@ class Report:
             runs = f"fused: {layer.kernels}" if layer.fused else "as PyG wrote it"
             cells = (layer.name or "(model)", layer.layer, runs, layer.why_not or "")
             table.add_row(*(Text(cell) for cell in cells))
-        return Group(table, Text(self._summary()))
+        parts = [table, Text(self._summary())]
+        if self.swapped:
+            weights = Table(box=SIMPLE_HEAD, pad_edge=False)
+            for column in ("layer", "was", "is", "weights"):
+                weights.add_column(column)
+            for swap in self.swapped:
+                cells = (swap.name or "(model)", swap.was, swap.now, _weights(swap))
+                weights.add_row(*(Text(cell) for cell in cells))
+            parts += [Text(), weights]
+        return Group(*parts)
 
     def _summary(self) -> str:
         fused = sum(layer.fused for layer in self.layers)
         return f"{fused} of {len(self.layers)} message passing layers run on the fused kernels"
 
 
+def _weights(swap: Swapped) -> str:
+    fates = (("kept", swap.kept), ("copied", swap.copied), ("new", swap.new))
+    told = [f"{sum(of.values()):,} {fate}" for fate, of in fates if of]
+    frozen = {**swap.kept, **swap.copied, **swap.new}
+    told += [f"{sum(frozen[path] for path in swap.frozen):,} frozen"] if swap.frozen else []
+    return ", ".join(told)
+
+
 def report(model: nn.Module) -> Report:
-    """Tell which message passing layers of a model run on the fused kernels, and why others do not.
+    """Tell which message passing layers of a model run on the fused kernels, why others do not, and
+    what became of the weights of those that were swapped.
 
     Args:
         model: any module, accelerated or not.
@@ -101,7 +122,12 @@ def report(model: nn.Module) -> Report:
             layers.append(LayerReport(name, type(module).__name__, True, kernels, None))
         elif isinstance(module, MessagePassing):
             layers.append(_layer(name, module, module in wrapped))
-    return Report(tuple(layers))
+    swapped = tuple(
+        replace(swap, name=f"{name}.{swap.name}".strip("."))
+        for name, module in model.named_modules()
+        for swap in getattr(module, "_swaps", ())
+    )
+    return Report(tuple(layers), swapped)
 
 
 def _layer(name: str, conv: MessagePassing, behind_gates: bool) -> LayerReport:

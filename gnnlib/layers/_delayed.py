@@ -1,6 +1,7 @@
 """Delayed message passing: nodes hear each other over several hops, the farther the later."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from gnnlib.edges import Edges
 from gnnlib.history import History
 from gnnlib.layers._hops import hear
 from gnnlib.layers._neighbours import check_far, neighbours_only
+from gnnlib.layers._roots import ROOTS, take_root
 from gnnlib.lowering import message_edges, run
 from gnnlib.ops import KHop, k_hop
 
@@ -62,11 +64,14 @@ class DelayedConv(nn.Module):
             ``torch.compile`` breaks the graph.
         learn_hop_weights: whether :math:`\alpha = K \, \mathrm{softmax}(a)` is learned; ones
             otherwise.
+        projections: for states of another width than this layer's input, a map to that width, by
+            how many layers ago they were; such as ``{1: nn.Linear(16, 64, bias=False)}``.
 
     Raises:
-        TypeError: ``conv`` passes no messages.
+        TypeError: ``conv`` passes no messages, or a projection is no module.
         ValueError: ``hops`` or ``delay`` is no whole number of at least 1; or ``conv`` caches its
-            graph, is delayed already, is made for edge features, or takes no pair and hears late.
+            graph, is delayed already, is made for edge features, or takes no pair and hears late;
+            or a projection is of a state that is not heard.
 
     Example:
         >>> from torch_geometric.nn import GCNConv
@@ -88,6 +93,7 @@ class DelayedConv(nn.Module):
         *,
         share_weights: bool = False,
         learn_hop_weights: bool = False,
+        projections: Mapping[int, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(conv, MessagePassing) and not hasattr(conv, "forward_edges"):
@@ -123,6 +129,15 @@ class DelayedConv(nn.Module):
         self.hop_logits = nn.Parameter(torch.zeros(hops)) if learn_hop_weights else None
         for other in self.convs[1:]:
             _reset(other)
+        self.projections = nn.ModuleDict()
+        for age, projection in (projections or {}).items():
+            _check_type("projections", projection, nn.Module)
+            if not isinstance(age, int) or not 1 <= age <= self.memory:
+                raise ValueError(
+                    "`projections` must be of states that this layer hears, of 1 to "
+                    f"{self.memory} layers ago, got one of {age!r}"
+                )
+            self.projections[str(age)] = projection
 
     @property
     def in_channels(self) -> Any:
@@ -150,8 +165,8 @@ class DelayedConv(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
-        for conv in self.convs:
-            _reset(conv)
+        for module in (*self.convs, *self.projections.values()):
+            _reset(module)
         if self.hop_logits is not None:
             nn.init.zeros_(self.hop_logits)
 
@@ -238,11 +253,13 @@ class DelayedConv(nn.Module):
             state = history.state(age) if age else x
             if state is None:
                 break
+            if str(age) in self.projections:
+                state = self.projections[str(age)](state)
             if state.shape != x.shape:
                 raise ValueError(
                     f"`history` must hold states as wide as `x`, {x.size(1)}, as one table serves "
-                    f"all hops, got {list(state.shape)} for hop {hop} (project the input to the "
-                    "network's width first)"
+                    f"all hops, got {list(state.shape)} for hop {hop} (pass `projections`, or project the "
+                    "input to the network's width first)"
                 )
             states.append(state)
         return states
@@ -265,7 +282,16 @@ class DelayedConv(nn.Module):
         options = [f"{self.convs[0]}", f"hops={self.hops}", f"delay={self.delay}"]
         options += ["share_weights=True"] if self.share_weights else []
         options += ["learn_hop_weights=True"] if self.hop_logits is not None else []
+        options += [f"projections={dict(self.projections)}"] if self.projections else []
         return f"{type(self).__name__}({', '.join(options)})"
+
+
+def _take_root(conv: Any) -> nn.Module | None:
+    # With weights of the hops, the own term has that of the first.
+    return take_root(conv.convs[0]) if conv.hop_logits is None else None
+
+
+ROOTS[DelayedConv] = _take_root
 
 
 def _is_delay(delay: Any) -> bool:

@@ -1,0 +1,61 @@
+"""A model whose every call opens a memory, and closes it again."""
+
+import functools
+from typing import Any
+
+from torch import nn
+
+from gnnlib.swap._memory import Memory
+
+
+def remember(model: nn.Module, depth: int, hops: int) -> None:
+    """Have every call of a model keep what its layers see, until the call ends.
+
+    The model's class becomes a subclass of the same name.
+
+    Args:
+        model: the module in whose ``forward`` all delayed layers run.
+        depth: how many earlier states they hear.
+        hops: the farthest hop that they hear.
+    """
+    written: Any = type(model)
+    model.__class__ = _remembering_class(written)
+    known: Any = model
+    known._memory_depth, known._memory_hops = depth, hops
+
+
+class _Remembering:
+    """What the classes of models that remember have in common."""
+
+    _forgetful_class: type
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # The class is made at run time, so that pickle and copy have to make it again.
+        made: tuple[Any, ...] = super().__reduce_ex__(protocol)  # type: ignore[assignment]
+        return (_blank, (self._forgetful_class,), *made[2:])
+
+
+def _blank(written: Any) -> Any:
+    made: Any = _remembering_class(written)
+    return made.__new__(made)
+
+
+@functools.cache
+def _remembering_class(written: Any) -> Any:
+    if issubclass(written, _Remembering):
+        return written
+    original = written.forward
+
+    @functools.wraps(original)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with Memory(self._memory_depth, self._memory_hops):
+            return original(self, *args, **kwargs)
+
+    namespace = {
+        "forward": forward,
+        "_forgetful_class": written,
+        "__module__": written.__module__,
+        "__qualname__": written.__qualname__,
+        "__doc__": written.__doc__,
+    }
+    return type(written.__name__, (_Remembering, written), namespace)

@@ -1,0 +1,131 @@
+"""What stands in the place of a PyG conv: a composed layer, called as the conv was."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gnnlib.edges import Edges
+from gnnlib.history import History
+from gnnlib.layers import DelayedConv
+from gnnlib.swap._memory import Memory
+from gnnlib.swap._recall import keep, recall
+
+# What a layer of ours understands of a conv's arguments.
+SIGNALS = ("x", "edge_index", "edge_weight", "edge_attr")
+
+
+class SwappedConv(nn.Module):
+    """A composed layer in the place of a PyG conv: its ``forward`` takes the conv's arguments.
+
+    Made by :func:`gnnlib.swap`.
+
+    Args:
+        layer: the composed layer.
+        was: the name of the conv's class.
+        arguments: the names of the arguments of the conv's ``forward``, in their order.
+    """
+
+    def __init__(self, layer: nn.Module, was: str, arguments: tuple[str, ...]) -> None:
+        super().__init__()
+        self.layer = layer
+        self.was = was
+        self.arguments = arguments
+        delayed = [part for part in layer.modules() if isinstance(part, DelayedConv)]
+        self.hops = max((part.hops for part in delayed), default=1)
+        self.memory = max((part.memory for part in delayed), default=0)
+        self.delayed = bool(delayed)
+
+    @property
+    def in_channels(self) -> Any:
+        """Width of the input features, where the conv tells."""
+        return getattr(self.layer, "in_channels", None)
+
+    @property
+    def out_channels(self) -> Any:
+        """Width of the output features, where the conv tells."""
+        return getattr(self.layer, "out_channels", None)
+
+    @property
+    def flow(self) -> str:
+        """Direction of the messages."""
+        return str(self.layer.flow)
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew."""
+        self.layer.reset_parameters()  # type: ignore[operator]
+
+    def forward(
+        self, *args: Any, generator: torch.Generator | None = None, **kwargs: Any
+    ) -> Tensor:
+        """Pass messages.
+
+        Args:
+            args: ``x [N, in_channels]``, the graph, and what else the conv's ``forward`` takes, of
+                which ``edge_weight`` and ``edge_attr`` may be given.
+            generator: source of randomness for gnnlib layers; PyG's use torch's own.
+            kwargs: the same by name.
+
+        Returns:
+            ``[N, out_channels]``.
+
+        Raises:
+            RuntimeError: it hears earlier layers, and is called outside of its model.
+            TypeError: an argument is unknown, missing, or given twice.
+            ValueError: an argument has no meaning here, or the features are a pair.
+        """
+        x, graph, weight, attr = self._bind(args, kwargs)
+        if isinstance(x, (tuple, list)) and len(x) == 2 and x[0] is x[1]:
+            x = x[0]  # every node hears every node, as with `x` alone
+        if not self.delayed or not isinstance(x, Tensor):
+            out: Tensor = self.layer(x, graph, weight, attr, generator=generator)
+            return out
+        memory, history = Memory.present(), None
+        edges = Edges.of(graph, weight, attr, size=x.size(0))
+        if memory is not None:
+            history = memory.history(x)
+            if self.hops > 1:
+                edges = replace(edges, k_hop=memory.k_hop(graph, edges.adj))
+        elif self.memory > 0:
+            history = recall(self, x)
+        edges = replace(edges, history=History() if history is None else history)
+        out = self.layer(x, edges, generator=generator)
+        if memory is not None:
+            if self.memory > 0:
+                keep(self, x, edges.history, out)
+            memory.push(x)
+        return out
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        names = self.arguments
+        if len(args) > len(names):
+            raise TypeError(
+                f"{self.was}.forward takes {len(names)} arguments, {', '.join(names)}, got "
+                f"{len(args)}"
+            )
+        given = dict(zip(names, args, strict=False))
+        for name, value in kwargs.items():
+            if name not in names or name in given:
+                what = "twice" if name in given else "which it does not know"
+                raise TypeError(f"{self.was}.forward takes {', '.join(names)}, got `{name}` {what}")
+            given[name] = value
+        for name in SIGNALS[:2]:
+            if name not in given:
+                raise TypeError(f"{self.was}.forward needs `{name}`")
+        for name, value in given.items():
+            if name in SIGNALS or value is None or value is False:
+                continue
+            if name == "size" and _is_square(value, given["x"]):
+                continue
+            raise ValueError(
+                f"`{name}` of {self.was}.forward has no meaning in a layer of several axes, got "
+                f"{type(value).__name__} (leave it out, or this layer out of the swap with "
+                "exclude=...)"
+            )
+        return [given.get(name) for name in SIGNALS]
+
+
+def _is_square(size: Any, x: Any) -> bool:
+    first = x[0] if isinstance(x, (tuple, list)) else x
+    return all(part is None or part == first.size(0) for part in size)
