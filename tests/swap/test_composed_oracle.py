@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from swap_cases import SUBSETS, Stack
+from swap_cases import SUBSETS, Stack, nudge
 from swap_oracle import Aggregated, Network, Weights
 from torch import nn
 from torch_geometric.nn import GATConv, GCNConv, GINConv, GraphConv, SAGEConv
@@ -46,9 +46,7 @@ def swapped(conv, axes, seed, widths):
     torch.manual_seed(seed)
     model = Stack(CONVS[conv](*pair) for pair in itertools.pairwise(widths))
     model = gnnlib.swap(model, **axes).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) / 2)
+    nudge(model, seed, share=0.5)
     return model
 
 
