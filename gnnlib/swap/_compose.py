@@ -8,7 +8,7 @@ from torch_geometric.nn.dense import Linear
 from gnnlib.layers import ActionNet, CooperativeConv, DelayedConv, DirectedConv, Temperature
 from gnnlib.swap._axes import Axes
 from gnnlib.swap._find import Place
-from gnnlib.swap._trial import Trial
+from gnnlib.swap._trial import Trial, width_heard
 from gnnlib.swap._widths import width_of
 
 
@@ -22,7 +22,7 @@ class Composer:
 
     def __init__(self, axes: Axes, places: list[Place]) -> None:
         self.axes = axes
-        self.widths = [width_of(place.conv) for place in places]
+        self.widths = [width_heard(place.conv) for place in places]
         # Layers of one width share their action network, as in the paper.
         self._actors: dict[int, tuple[nn.Module, float | nn.Module]] = {}
 

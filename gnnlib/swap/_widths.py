@@ -17,19 +17,22 @@ def width_of(conv: nn.Module) -> int | None:
     known: Any = conv
     nodes = _BY_NETWORK.get(class_of(conv))
     if nodes is not None:
-        width = _first(known.nn)
+        width = first_width(known.nn)
         return None if width is None else width // nodes
     told = getattr(known, "in_channels", getattr(known, "channels", None))
     if isinstance(told, (tuple, list)):
         told = told[0]
     # Once called, a conv that was not told its width has a linear map of that width.
-    return _first(conv) if told == -1 else told if isinstance(told, int) else None
+    return first_width(conv) if told == -1 else told if isinstance(told, int) else None
 
 
-def _first(network: nn.Module) -> int | None:
+def first_width(network: nn.Module) -> int | None:
+    """The number of features that the first linear map of a network or conv expects."""
+    aggr = getattr(network, "aggr_module", None)  # hears messages, which may be of another width
+    inside = set() if aggr is None else set(aggr.modules())
     for part in network.modules():
         width = getattr(part, "in_features", getattr(part, "in_channels", None))
-        if isinstance(width, int) and width > 0:
+        if part not in inside and isinstance(width, int) and width > 0:
             return width
     return None
 
