@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ NO_PAIR = "`conv` must take a pair of features"
 
 @dataclass(frozen=True)
 class Conv:
-    """How to make a conv of two widths, and what it takes."""
+    """A class, or how to make a conv of two widths, and what it takes."""
 
     make: Callable[..., Any]
     edge_dim: int | None = None  # width of the edge features that it is made for
@@ -56,22 +57,30 @@ def _pna(width, out, **options):
     return PNAConv(width, out, ["mean", "max", "std"], scalers, degrees, **options)
 
 
+def _pna_of_edges(width, out, **options):
+    return _pna(width, out, edge_dim=3, **options)
+
+
+def _gine(width, out, **options):
+    return GINEConv(mlp(width, out), edge_dim=3, **options)
+
+
 CONVS = {
     "gcn": Conv(GCNConv, pair=False, weight=True),
     "sage": Conv(SAGEConv),
     "gin": Conv(lambda i, o, **k: GINConv(mlp(i, o), train_eps=True, **k)),
     "graph": Conv(GraphConv, weight=True),
     "gat": Conv(lambda i, o, **k: GATConv(i, o // 2, heads=2, **k)),
-    "gat-edges": Conv(lambda i, o: GATConv(i, o, edge_dim=3), 3, no_delay=NO_FEATURES_FAR),
+    "gat-edges": Conv(partial(GATConv, edge_dim=3), 3, no_delay=NO_FEATURES_FAR),
     "gatv2": Conv(GATv2Conv),
-    "gine": Conv(lambda i, o: GINEConv(mlp(i, o), edge_dim=3), 3, no_delay=NO_FEATURES_FAR),
+    "gine": Conv(_gine, 3, no_delay=NO_FEATURES_FAR),
     "pna": Conv(_pna, pair=False, no_delay=NO_PAIR),
-    "pna-edges": Conv(lambda i, o: _pna(i, o, edge_dim=3), 3, pair=False, no_delay=NO_FEATURES_FAR),
+    "pna-edges": Conv(_pna_of_edges, 3, pair=False, no_delay=NO_FEATURES_FAR),
     "transformer": Conv(TransformerConv),
-    "cheb": Conv(lambda i, o: ChebConv(i, o, 3), pair=False, weight=True, no_delay=NO_PAIR),
-    "sg": Conv(lambda i, o: SGConv(i, o, K=2), pair=False, weight=True),
-    "nn": Conv(lambda i, o: NNConv(i, o, mlp(3, i * o)), 3, no_delay=NO_FEATURES_FAR),
-    "edge": Conv(lambda i, o: EdgeConv(mlp(2 * i, o))),
+    "cheb": Conv(partial(ChebConv, K=3), pair=False, weight=True, no_delay=NO_PAIR),
+    "sg": Conv(partial(SGConv, K=2), pair=False, weight=True),
+    "nn": Conv(lambda i, o, **k: NNConv(i, o, mlp(3, i * o), **k), 3, no_delay=NO_FEATURES_FAR),
+    "edge": Conv(lambda i, o, **k: EdgeConv(mlp(2 * i, o), **k)),
     "res-gated": Conv(ResGatedGraphConv),
 }
 
