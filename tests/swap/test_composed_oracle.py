@@ -100,7 +100,7 @@ def test_on_other_graphs_too(conv, axes, seed):
 
 
 @pytest.mark.parametrize("delay", [2, math.inf])
-@pytest.mark.parametrize("conv", ["gcn", "sage"])
+@pytest.mark.parametrize("conv", ["gcn", pytest.param("sage", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("others", [{}, {"cooperative": True, "directed": True, "aggr": LCM}])
 def test_other_delays_are_what_drew_says(conv, delay, others):
     assert_as_written(conv, {"delay": delay, **others})

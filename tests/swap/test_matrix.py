@@ -21,8 +21,9 @@ SOFT = {"cooperative": {"temperature": 1.0}}
 MAXIMA = {f"{name}=max": axes | {"aggr": "max"} for name, axes in SUBSETS.items() if "aggr" in axes}
 ALL = SUBSETS | MAXIMA
 # At once run all subsets of some convs, and all convs with some subsets.
-FAST_CONVS = ("gcn", "sage")
-FAST_SUBSETS = ("cooperative+directed", "cooperative+directed+delay+aggr", "aggr=max")
+FAST_CONVS = ("sage",)
+FAST_SUBSETS = ("cooperative+directed", "cooperative+directed+delay+aggr=max")
+FAST_PAIRS = ("aggr", "cooperative", "directed")
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +150,13 @@ def test_every_parameter_learns(conv, axes):
         assert parameter.grad.any() or any(part in name for part in excused(conv, axes)), name
 
 
-@pytest.mark.parametrize("axes", SUBSETS.values(), ids=SUBSETS)
+@pytest.mark.parametrize(
+    "axes",
+    [
+        pytest.param(SUBSETS[name], id=name, marks=[pytest.mark.slow] * (name not in FAST_PAIRS))
+        for name in SUBSETS
+    ],
+)
 @pytest.mark.parametrize("conv", [name for name, case in CONVS.items() if case.pair])
 def test_a_pair_of_features_is_heard_or_refused(conv, axes):
     torch.manual_seed(0)

@@ -77,17 +77,21 @@ CASES = {
 DEPTHS = {"one": (), "two": (10,)}
 
 
-@pytest.mark.parametrize(
-    ("depth", "name"),
-    [
-        pytest.param(depth, name, marks=[pytest.mark.slow] * ((depth, name) != ("two", "sage")))
-        for depth in DEPTHS
-        for name in CASES
-    ],
-)
-def test_laws(depth, name):
-    axes, skip = CASES[name][0], CASES[name][1] | PAIRS
+def assert_laws(depth, name, others):
+    axes, skip = CASES[name]
     conv = name.removesuffix("-lcm")
     if not CONVS[conv].weight:
         skip = skip | {"edge_weight": "the conv takes none"}
-    assert_layer(partial(network, conv, axes, DEPTHS[depth]), skip=skip)
+    assert_layer(partial(network, conv, axes, DEPTHS[depth]), skip=skip | PAIRS | others)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("name", CASES)
+def test_laws(depth, name):
+    assert_laws(depth, name, {})
+
+
+@pytest.mark.parametrize("name", ["gcn", "gin"])
+def test_laws_but_those_that_take_long(name):
+    assert_laws("two", name, dict.fromkeys(GENERAL, "held by the test above"))
