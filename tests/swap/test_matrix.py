@@ -22,7 +22,8 @@ MAXIMA = {f"{name}=max": axes | {"aggr": "max"} for name, axes in SUBSETS.items(
 ALL = SUBSETS | MAXIMA
 # At once run all subsets of some convs, and all convs with some subsets.
 FAST_CONVS = ("sage",)
-FAST_SUBSETS = ("cooperative+directed", "cooperative+directed+delay+aggr=max")
+FAST_SUBSETS = ("cooperative+directed+delay+aggr=max",)
+FAST_REFUSING = ("cooperative+directed+aggr=max", "delay")
 FAST_PAIRS = ("aggr", "cooperative", "directed")
 
 
@@ -65,7 +66,8 @@ def matrix():
     cases = []
     for conv in CONVS:
         for name in ALL:
-            slow = conv not in FAST_CONVS and name not in FAST_SUBSETS
+            fewer = FAST_SUBSETS if CONVS[conv].no_delay is None else FAST_REFUSING
+            slow = conv not in FAST_CONVS and name not in fewer
             marks = [pytest.mark.slow] * slow
             cases.append(pytest.param(conv, ALL[name], id=f"{conv}-{name}", marks=marks))
     return cases
