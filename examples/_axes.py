@@ -12,7 +12,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="LAYER",
-        help="nodes decide to listen and to broadcast; LAYER of the action networks: mean, sum, ...",
+        help="nodes listen and broadcast as they decide; LAYER of the action networks: mean, sum, ...",
     )
     axes.add_argument(
         "--directed",

@@ -1,4 +1,4 @@
-"""Embed the papers of Cora with GraphSAGE, without labels, and classify them by logistic regression.
+"""Embed the papers of Cora with GraphSAGE, without labels; classify them by logistic regression.
 
 Papers that cite each other become similar, and random pairs dissimilar. Every step sees the whole
 graph and draws new pairs, so that no sampler is needed (PyG's needs pyg-lib or torch-sparse).

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -106,13 +107,14 @@ def run(seed, args, splits, evaluator, device):
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     loader = DataLoader(splits["train"], args.batch_size, shuffle=True)
     others = {name: DataLoader(splits[name], args.batch_size) for name in ("valid", "test")}
-    start, best = time.perf_counter(), {"valid": 0.0}
+    start, best = time.perf_counter(), {"valid": -1.0}
     for epoch in track(range(1, args.epochs + 1), description=f"seed {seed}"):
         train_epoch(model, loader, optimizer, device)
         scores = {name: evaluate(model, others[name], evaluator, device) for name in others}
         if scores["valid"] > best["valid"]:
             best = {**scores, "epoch": epoch}
-    return {**best, "seconds": round(time.perf_counter() - start, 1)}
+    seconds = round(time.perf_counter() - start, 1)
+    return {**best, "seconds": seconds, "hardware": hardware(device)}
 
 
 def load(args):
@@ -151,7 +153,10 @@ def hardware(device):
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+        info = Path("/proc/cpuinfo")
+        named = re.search(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
+        name = named[1] if named else platform.processor() or platform.machine()
+        name = f"{name}, {torch.get_num_threads()} threads"
     return f"{name}; torch {torch.__version__}, PyG {pyg_version}, gnnlib {gnnlib.__version__}"
 
 
@@ -201,7 +206,6 @@ def main():
     content = {
         "settings": settings,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "hardware": hardware(device),
         "seeds": done,
     }
     splits = load(args)
@@ -210,8 +214,9 @@ def main():
             done[seed] = run(int(seed), args, splits, evaluator, device)
             write(path, content)
         print(f"seed {seed}: valid {done[seed]['valid']:.4f}, test {done[seed]['test']:.4f}")
-    print(f"ROC-AUC of {args.seeds} seeds: {summary([done[str(s)] for s in range(args.seeds)])}")
-    print(f"parameters: {content['parameters']:,}\nhardware: {content['hardware']}\nkept in {path}")
+    runs = [done[str(seed)] for seed in range(args.seeds)]
+    print(f"ROC-AUC of {args.seeds} seeds: {summary(runs)}\nparameters: {content['parameters']:,}")
+    print(f"hardware: {' | '.join(dict.fromkeys(run['hardware'] for run in runs))}\nkept in {path}")
 
 
 if __name__ == "__main__":
