@@ -12,7 +12,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="LAYER",
-        help="nodes listen and broadcast as they decide; LAYER of the action networks: mean, sum, ...",
+        help="nodes decide to listen and broadcast; LAYER of their networks: mean, sum, ...",
     )
     axes.add_argument(
         "--directed",
