@@ -59,8 +59,8 @@ def root(tmp_path_factory):
 SCRIPTS = {
     "gcn": (
         ("--epochs", 8, "--lr", 0.1),
-        ("--cooperative", "--directed"),
-        "CooperativeConv(DirectedConv(GCNConv))",
+        ("--directed", "--delay", 1),
+        "DirectedConv(DelayedConv(GCNConv, hops=2))",
     ),
     "graph_sage_unsup": (
         ("--epochs", 2, "--hidden", 8),
