@@ -231,8 +231,8 @@ class GNN(BasicGNN):  # type: ignore[misc, unused-ignore]
             ) from error
         except RuntimeError as error:
             raise ValueError(
-                f"`conv`={plain('conv', conv)!r} cannot be made of {in_channels} and {out_channels} "
-                f"features: {error}"
+                f"`conv`={plain('conv', conv)!r} cannot be made for `in_channels` {in_channels} and "
+                f"{out_channels} features out of it: {error}"
             ) from error
         if not isinstance(made, nn.Module):
             raise TypeError(

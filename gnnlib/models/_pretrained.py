@@ -92,7 +92,7 @@ def named(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse(value: Nameless) -> None:
     raise ValueError(
-        f"`{value.argument}` must be a name or a number to be written down, got {value.text}, which "
-        "cannot be made again of its name (pass names, as in conv='gcn', act='relu' or aggr='lcm', "
-        "or keep the state_dict instead)"
+        f"`{value.argument}` must be a name or a number to be written down, got {value.text}, of "
+        "which JSON has no form (pass a name, as in conv='gcn', act='relu' or aggr='lcm', or keep "
+        "the state_dict instead)"
     )

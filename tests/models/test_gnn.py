@@ -1,0 +1,404 @@
+"""GNN against swaps of PyG's own models, its laws, and what it is saved as."""
+
+import copy
+import json
+import math
+import pickle
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gnnlib
+from gnnlib.aggr import LCMAggregation
+from gnnlib.models import GNN
+from gnnlib.testing import assert_layer
+
+# isort: split
+import torch_geometric.nn as pyg
+from torch_geometric.data import Data
+from torch_geometric.loader import NeighborLoader
+from torch_geometric.nn.models.basic_gnn import BasicGNN
+
+DEGREES = torch.tensor([1, 3, 4, 2, 2])
+PNA = {"aggregators": ["mean", "max"], "scalers": ["identity", "attenuation"], "deg": DEGREES}
+ALL = {"cooperative": True, "directed": True, "delay": 1, "aggr": "lcm"}
+AXES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "cooperative": {"cooperative": {"action": "sum", "learn_temperature": True}},
+    "directed": {"directed": 0.3},
+    "delayed": {"delay": 1},
+    "far": {"hops": 2},
+    "aggr": {"aggr": ["max", "std"]},
+    "all": ALL,
+}
+# conv: PyG's model, options of both, the axes' names that have a meaning for it
+MODELS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
+    "gcn": (pyg.GCN, {"improved": True}, tuple(AXES)),
+    "sage": (pyg.GraphSAGE, {"normalize": True}, tuple(AXES)),
+    "gin": (pyg.GIN, {"train_eps": True}, tuple(AXES)),
+    "gat": (pyg.GAT, {"heads": 4, "dropout": 0.1}, tuple(AXES)),
+    "gatv2": (partial(pyg.GAT, v2=True), {"heads": 2}, tuple(AXES)),
+    "pna": (pyg.PNA, PNA, ("plain", "cooperative", "directed", "far")),
+    "edge": (pyg.EdgeCNN, {}, tuple(AXES)),
+}
+OPTIONS: dict[str, dict[str, Any]] = {"cheb": {"K": 2}, "gine": {"edge_dim": 3}, "pna": PNA}
+OTHERS = {
+    "graph": pyg.GraphConv,
+    "transformer": pyg.TransformerConv,
+    "cheb": pyg.ChebConv,
+    "sg": pyg.SGConv,
+    "tag": pyg.TAGConv,
+    "arma": pyg.ARMAConv,
+    "resgated": pyg.ResGatedGraphConv,
+    "gine": pyg.GINEConv,
+}
+
+
+def graph(num_nodes: int = 20, num_edges: int = 70) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(num_nodes, 5, generator=g, dtype=torch.float64)
+    return x, torch.randint(num_nodes, (2, num_edges), generator=g)
+
+
+def seeded(make: Any, *args: Any, **kwargs: Any) -> Any:
+    torch.manual_seed(0)
+    return make(*args, **kwargs).double().eval()
+
+
+def assert_equal_models(model: Any, expected: Any, *args: Any, **signals: Any) -> None:
+    """The same names and values of weights, outputs and gradients."""
+    weights, others = model.state_dict(), expected.state_dict()
+    assert list(weights) == list(others)
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    outs = []
+    for network in (model, expected):
+        out = network(*args, **signals)
+        outs.append([out, *torch.autograd.grad(out.sin().sum(), list(network.parameters()))])
+    torch.testing.assert_close(*outs)
+
+
+@pytest.mark.parametrize(
+    ("conv", "axes"), [(conv, axes) for conv, (_, _, names) in MODELS.items() for axes in names]
+)
+def test_equals_a_swap_of_pygs_own_model(conv: str, axes: str) -> None:
+    kind, options, _ = MODELS[conv]
+    model = seeded(GNN, 5, 8, 3, 4, conv=conv, norm="layer_norm", **options, **AXES[axes])
+    theirs = seeded(kind, 5, 8, 3, 4, norm="layer_norm", **options)
+    torch.manual_seed(0)
+    kind(5, 8, 3, 4, norm="layer_norm", **options)  # what is drawn before the axes' own weights
+    theirs = gnnlib.swap(theirs, **AXES[axes]).double()
+    assert_equal_models(model, theirs, *graph())
+
+
+@pytest.mark.parametrize("jk", [None, "last", "cat", "max", "lstm"])
+@pytest.mark.parametrize("out_channels", [None, 4])
+def test_takes_the_arguments_of_pygs_models(jk: Any, out_channels: int | None) -> None:
+    options: dict[str, Any] = {
+        "act": "leaky_relu",
+        "act_first": True,
+        "act_kwargs": {"negative_slope": 0.3},
+        "norm": "graph_norm",
+        "norm_kwargs": {"eps": 0.1},
+        "jk": jk,
+        "dropout": 0.5,
+    }
+    x, edge_index = graph()
+    signals = {"edge_weight": torch.rand(70, dtype=torch.float64), "batch": torch.arange(20) // 10}
+    model = seeded(GNN, 5, 8, 3, out_channels, **options)
+    expected = seeded(pyg.GCN, 5, 8, 3, out_channels, **options)
+    assert isinstance(model, BasicGNN)
+    assert_equal_models(model, expected, x, edge_index, **signals)
+
+
+@pytest.mark.parametrize("conv", OTHERS)
+@pytest.mark.parametrize("axes", ["plain", "directed", "cooperative"])
+def test_convs_of_which_pyg_has_no_model(conv: str, axes: str) -> None:
+    options, kind = OPTIONS.get(conv, {}), OTHERS[conv]
+
+    class Own(BasicGNN):  # type: ignore[misc, unused-ignore]
+        supports_edge_weight = False
+        supports_edge_attr = conv == "gine"
+
+        def init_conv(self, i: int, o: int) -> nn.Module:
+            if conv == "gine":
+                i, made = (pyg.MLP([i, o, o], act="relu", norm=None), *options.values())
+                return kind(i, edge_dim=made)
+            return kind(i, o, **options)
+
+    x, edge_index = graph()
+    attr = {"edge_attr": torch.rand(70, 3, dtype=torch.float64)} if conv == "gine" else {}
+    model = seeded(GNN, 5, 8, 2, 4, conv=conv, **options, **AXES[axes])
+    theirs = seeded(Own, 5, 8, 2, 4)
+    torch.manual_seed(0)
+    Own(5, 8, 2, 4)
+    assert_equal_models(model, gnnlib.swap(theirs, **AXES[axes]).double(), x, edge_index, **attr)
+
+
+def test_heads_share_the_width_and_the_last_layer_takes_means() -> None:
+    model = GNN(5, 8, 3, 3, conv="transformer", heads=4, dropout=0.2, edge_dim=2)
+    assert [conv.out_channels for conv in model.convs] == [2, 2, 3]
+    assert [conv.concat for conv in model.convs] == [True, True, False]
+    assert all(conv.dropout == 0.2 for conv in model.convs)
+    assert GNN(5, 8, 1, conv="transformer", heads=3, concat=False).convs[0].out_channels == 8
+    with pytest.raises(ValueError, match="divisible by the number of heads, got 8 and 3"):
+        GNN(5, 8, 2, conv="transformer", heads=3)
+
+
+def test_a_function_as_conv() -> None:
+    model = seeded(GNN, 5, 8, 2, 4, conv=pyg.GraphConv, directed=True, bias=False)
+    named = seeded(GNN, 5, 8, 2, 4, conv="graph", directed=True, bias=False)
+    assert_equal_models(model, named, *graph(), edge_weight=torch.rand(70, dtype=torch.float64))
+    ours = GNN(5, 8, 2, conv=lambda i, o: gnnlib.layers.DirectedConv(pyg.GCNConv(i, o)))
+    assert ours.supports_edge_weight
+    with pytest.raises(TypeError, match="a function from .* to a conv, got one to a int"):
+        GNN(5, 8, 2, conv=lambda i, o: 3)  # type: ignore[arg-type, return-value]
+
+
+def make(in_channels: int, out_channels: int, num_layers: int = 2, **options: Any) -> GNN:
+    return GNN(in_channels, 7, num_layers, out_channels, **options)
+
+
+GENERATOR = {"generator": "PyG's forward hands none on, and dropout takes torch's own"}
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("conv", ["gcn", "sage", "gat"])
+def test_laws_of_plain(conv: str, num_layers: int) -> None:
+    assert_layer(partial(make, conv=conv, num_layers=num_layers))
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_laws_of_all_axes(num_layers: int) -> None:
+    assert_layer(
+        partial(make, conv="sage", num_layers=num_layers, norm="layer_norm", **ALL), skip=GENERATOR
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("jk", [None, "lstm"])
+@pytest.mark.parametrize("axes", [name for name in AXES if name != "all"])
+def test_laws_of_each_axis(axes: str, jk: Any, num_layers: int) -> None:
+    assert_layer(
+        partial(make, conv="graph", num_layers=num_layers, jk=jk, **AXES[axes]), skip=GENERATOR
+    )
+
+
+@pytest.mark.parametrize("axes", ["plain", "all"])
+def test_saves_and_copies(axes: str, tmp_path: Path) -> None:
+    x, edge_index = graph()
+    model = seeded(GNN, 5, 8, 3, 4, conv="gin", jk="cat", norm="batch_norm", **AXES[axes])
+    expected = model(x, edge_index)
+    model.save_pretrained(tmp_path / "made" / "of two")
+    assert {path.name for path in (tmp_path / "made" / "of two").iterdir()} == {
+        "config.json",
+        "pytorch_model.bin",
+    }
+    read = GNN.from_pretrained(str(tmp_path / "made" / "of two"))
+    assert not read.training
+    for twin in (read, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert isinstance(twin, GNN)
+        assert repr(twin) == repr(model)
+        assert twin.to_config() == model.to_config()
+        assert torch.equal(twin(x, edge_index), expected)
+    twin = type(model).from_config(model.to_config())  # a class that swap may have made
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(twin.double().eval()(x, edge_index), expected)
+    plain = type(model)(5, 8, 1).double()
+    assert plain(x, edge_index).shape == (20, 8)
+
+
+def test_saves_in_the_dtype_it_is_in_and_over_what_was_there(tmp_path: Path) -> None:
+    GNN(5, 8, 2).save_pretrained(tmp_path)
+    model = GNN(5, 8, 2, 3, cooperative=True).bfloat16()
+    model.save_pretrained(tmp_path)
+    read = GNN.from_pretrained(tmp_path)
+    assert {p.dtype for p in read.parameters()} == {torch.bfloat16}
+    assert all(p.requires_grad for p in read.parameters())
+    read.float()(graph()[0].float(), graph()[1]).sum().backward()
+
+
+@pytest.mark.parametrize("conv", ["gcn", "sage", "gin", "edge", "cheb", "gat", "transformer"])
+def test_reads_its_width_from_the_first_call(conv: str, tmp_path: Path) -> None:
+    x, edge_index = graph()
+    model = GNN(-1, 8, 2, 4, conv=conv, **OPTIONS.get(conv, {})).double().eval()
+    with pytest.raises(ValueError, match="`in_channels` must be known .* got -1"):
+        model.save_pretrained(tmp_path)
+    out = model(x, edge_index)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(GNN.from_pretrained(tmp_path)(x, edge_index), out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"conv": "pna", **PNA},
+        {"conv": "cheb", "K": 2, "act": None, "hops": 2},
+        {"delay": math.inf},
+        {"delay": {"delay": math.inf, "share_weights": True}, "hops": 3},
+        {"cooperative": {"action": "gin", "tau0": 0.2}, "directed": {"learn_alpha": True}},
+        {"aggr": ("max", "lcm"), "conv": "sage"},
+        {"act": "leaky_relu", "act_kwargs": {"negative_slope": 0.2}, "norm": "batch_norm"},
+    ],
+)
+def test_config_round_trip(arguments: dict[str, Any]) -> None:
+    x, edge_index = graph()
+    model = seeded(GNN, 5, 8, 3, 4, **arguments)
+    text = json.dumps(model.to_config(), allow_nan=False)
+    twin = seeded(GNN.from_config, json.loads(text))
+    assert twin.to_config() == json.loads(text)
+    assert_equal_models(twin, model, x, edge_index)
+
+
+def test_config_is_a_copy() -> None:
+    options = {"learn_alpha": True}
+    model = GNN(5, 8, 2, directed=options)
+    options["learn_alpha"] = False
+    model.to_config()["directed"]["learn_alpha"] = False
+    assert model.to_config()["directed"] == {"learn_alpha": True}
+    assert GNN.from_config({"in_channels": 5, "hidden_channels": 8, "num_layers": 2}).to_config()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"conv": lambda i, o: pyg.GCNConv(i, o)}, "`conv` must be a name .* got <lambda>"),
+        ({"conv": pyg.GCNConv}, "`conv` must be a name .* got GCNConv"),
+        ({"act": torch.relu}, "`act` must be a name .* got relu"),
+        ({"act": nn.ELU()}, "`act` must be a name .* got ELU"),
+        ({"norm": pyg.BatchNorm(8)}, "`norm` must be a name .* got BatchNorm"),
+        ({"aggr": ["max", LCMAggregation(8)]}, "`aggr` must be a name .* got LCMAggregation"),
+        (
+            {"cooperative": {"action": gnnlib.layers.ActionNet(8)}},
+            r"`cooperative\['action'\]` must be a name .* got ActionNet",
+        ),
+    ],
+)
+def test_what_has_no_name_works_but_has_no_config(
+    arguments: dict[str, Any], match: str, tmp_path: Path
+) -> None:
+    x, edge_index = torch.randn(20, 8), graph()[1]
+    model = GNN(8, 8, 2, **arguments).eval()
+    model(x, edge_index)
+    assert " at 0x" not in repr(model)
+    with pytest.raises(ValueError, match=match):
+        model.to_config()
+    with pytest.raises(ValueError, match=match):
+        model.save_pretrained(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_swap_afterwards_is_not_in_the_config() -> None:
+    model = gnnlib.swap(GNN(5, 8, 2, conv="sage"), aggr="max")
+    with pytest.raises(ValueError, match=r"changed by gnnlib.swap after it was made"):
+        model.to_config()
+    assert GNN(5, 8, 2, conv="sage", aggr="max").to_config()["aggr"] == "max"
+    assert gnnlib.swap(GNN(5, 8, 2)).to_config() == GNN(5, 8, 2).to_config()
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"config.json does not exist.*snapshot_download"):
+        GNN.from_pretrained(tmp_path / "nowhere")
+    GNN(5, 8, 2).save_pretrained(tmp_path)
+    config, weights = tmp_path / "config.json", tmp_path / "pytorch_model.bin"
+    config.write_text(json.dumps(GNN(5, 9, 2).to_config()))
+    with pytest.raises(ValueError, match=r"must be those of its config.json.*size mismatch"):
+        GNN.from_pretrained(tmp_path)
+    config.write_text("[1")
+    with pytest.raises(ValueError, match="is damaged"):
+        GNN.from_pretrained(tmp_path)
+    config.write_text("[1]")
+    with pytest.raises(TypeError, match="`config` must be a dictionary of arguments, got a list"):
+        GNN.from_pretrained(tmp_path)
+    config.write_text(json.dumps(GNN(5, 8, 2).to_config()))
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="is damaged"):
+        GNN.from_pretrained(tmp_path)
+    torch.save(nn.ReLU(), weights)
+    with pytest.raises(ValueError, match="is damaged, or was not written by save_pretrained"):
+        GNN.from_pretrained(tmp_path)
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match=r"pytorch_model.bin does not exist"):
+        GNN.from_pretrained(tmp_path)
+    config.unlink()
+    config.mkdir()
+    with pytest.raises(OSError, match=r"cannot write .*config.json"):
+        GNN(5, 8, 2).save_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"conv": "gnc"}, ValueError, "`conv` must be one of gcn, sage, .* got 'gnc'"),
+        ({"conv": 3}, ValueError, "`conv` must be one of gcn, .* got 3"),
+        ({"jk": "sum"}, ValueError, "`jk` must be one of last, cat, max, lstm or None, got 'sum'"),
+        ({"num_layers": 0}, ValueError, "`num_layers` must be .* at least 1, got 0"),
+        ({"hidden_channels": -1}, ValueError, "`hidden_channels` must be .* got -1"),
+        ({"hidden_channels": 8.0}, ValueError, r"`hidden_channels` must be .* got 8\.0"),
+        ({"out_channels": 0}, ValueError, "`out_channels` must be .* got 0"),
+        ({"in_channels": 0}, ValueError, "`in_channels` must be .* got 0"),
+        ({"in_channels": -1, "delay": 1}, ValueError, "`in_channels` must be given .* got -1"),
+        ({"in_channels": -1, "aggr": "max"}, ValueError, "`in_channels` must be given .* got -1"),
+        ({"in_channels": -1, "conv": "pna", **PNA}, ValueError, "for `in_channels` -1"),
+        ({"dropout": 1.5}, ValueError, "dropout"),
+        ({"act": "rule"}, ValueError, "'rule'"),
+        ({"norm": "bath"}, ValueError, "'bath'"),
+        ({"directed": 2}, ValueError, "`directed` must be True, False, .* got 2"),
+        ({"conv": "sage", "aggr": "lmc"}, ValueError, "'lmc'"),
+        ({"heads": 2}, TypeError, "`conv`='gcn' cannot be made with {'heads': 2}: .*'heads'"),
+        ({"conv": "cheb"}, TypeError, "`conv`='cheb' cannot be made with {}: .*'K'"),
+        ({"conv": "cheb", "K": 2, "delay": 1}, ValueError, "ChebConv at convs.1 cannot be swapped"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], match: str) -> None:
+    sizes = {"in_channels": 5, "hidden_channels": 8, "num_layers": 2, "out_channels": 3}
+    with pytest.raises(error, match=match):
+        GNN(**(sizes | arguments))
+
+
+def test_signals_that_a_conv_does_not_take_are_refused() -> None:
+    x, edge_index = graph()
+    with pytest.raises(ValueError, match="`edge_weight` must be None, as 'sage' takes none"):
+        GNN(5, 8, 2, conv="sage").double()(x, edge_index, torch.rand(70))
+    with pytest.raises(ValueError, match="`edge_attr` must be None, as 'gcn' takes none"):
+        GNN(5, 8, 2).double()(x, edge_index, edge_attr=torch.rand(70, 3))
+
+
+@pytest.mark.filterwarnings("ignore:Using 'NeighborSampler' without a 'pyg-lib'")
+def test_parts_of_neighbourhoods() -> None:
+    x, edge_index = graph()
+    data = Data(x=x, edge_index=edge_index.unique(dim=1))
+    model = seeded(GNN, 5, 8, 2, 4, conv="sage", aggr="max")
+    plain = seeded(pyg.GraphSAGE, 5, 8, 2, 4, aggr="max")
+    whole = model(x, data.edge_index)
+    torch.testing.assert_close(plain(x, data.edge_index), whole)
+    try:
+        batches = NeighborLoader(data, [-1, -1], batch_size=4)
+        batch = next(iter(batches))
+    except ImportError as error:
+        pytest.skip(str(error))
+    sampled = {name: batch[name] for name in ("num_sampled_nodes", "num_sampled_edges")}
+    counts = {f"{name}_per_hop": count for name, count in sampled.items()}
+    out = model(batch.x, batch.edge_index, **counts)
+    torch.testing.assert_close(out[:4], whole[:4])
+    for axes in ({"directed": True}, {"cooperative": True}, {"delay": 1}):
+        other = GNN(5, 8, 2, 4, **axes).double().eval()
+        assert other(batch.x, batch.edge_index).shape[1] == 4
+        with pytest.raises(ValueError, match="`num_sampled_nodes_per_hop` must be None only for"):
+            other(batch.x, batch.edge_index, **counts)
+        with pytest.raises(ValueError, match="`inference` is only for layers"):
+            other.inference(NeighborLoader(data, [-1], batch_size=4))
+    torch.testing.assert_close(model.inference(NeighborLoader(data, [-1], batch_size=4)), whole)
+
+
+def test_convs_are_fused() -> None:
+    x, edge_index = graph()
+    assert "PyG" not in str(gnnlib.report(GNN(5, 8, 2)).__class__)
+    model = seeded(GNN, 5, 8, 2)
+    adj = gnnlib.Adjacency.of(edge_index, (20, 20))  # PyG's own convs take none
+    torch.testing.assert_close(model(x, adj), model(x, edge_index))
