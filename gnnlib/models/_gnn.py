@@ -198,18 +198,23 @@ class GNN(BasicGNN):  # type: ignore[misc, unused-ignore]
             conv=conv,
             options=options,
         )
-        signals = inspect.signature(self.convs[0].forward).parameters
+        first = self.convs[0]
+        signals = inspect.signature(first.forward).parameters
         self.supports_edge_weight = "edge_weight" in signals
-        self.supports_edge_attr = "edge_attr" in signals
-        swap(
-            self,
-            cooperative=cooperative,
-            directed=directed,
-            delay=delay,
-            hops=hops,
-            aggr=aggr,
-            inplace=True,
+        # Made without `edge_dim`, attention ignores edge features.
+        self.supports_edge_attr = (
+            "edge_attr" in signals and getattr(first, "edge_dim", 0) is not None
         )
+        if not axes.nothing:
+            swap(
+                self,
+                cooperative=cooperative,
+                directed=directed,
+                delay=delay,
+                hops=hops,
+                aggr=aggr,
+                inplace=True,
+            )
         for layer in self.convs:
             fuse(layer)
         self._hears_in_neighbours = not axes.wraps
@@ -231,8 +236,8 @@ class GNN(BasicGNN):  # type: ignore[misc, unused-ignore]
             ) from error
         except RuntimeError as error:
             raise ValueError(
-                f"`conv`={plain('conv', conv)!r} cannot be made for `in_channels` {in_channels} and "
-                f"{out_channels} features out of it: {error}"
+                f"`conv`={plain('conv', conv)!r} cannot be made for `in_channels` {in_channels} "
+                f"and {out_channels} features out of it: {error}"
             ) from error
         if not isinstance(made, nn.Module):
             raise TypeError(
@@ -255,7 +260,7 @@ class GNN(BasicGNN):  # type: ignore[misc, unused-ignore]
         """Run the network.
 
         Args:
-            x: ``[N, in_channels]``.
+            x: ``[N, in_channels]``, or a pair of sources and targets.
             edge_index: the graph, ``[2, E]``, an ``EdgeIndex``, a sparse matrix or a
                 :class:`gnnlib.Adjacency`.
             edge_weight: ``[E]``, for convs that take it.
@@ -270,9 +275,14 @@ class GNN(BasicGNN):  # type: ignore[misc, unused-ignore]
             ``[N, out_channels]``.
 
         Raises:
-            ValueError: the conv does not take such a signal, or layers hear more than the sampled
-                in-neighbours.
+            ValueError: the conv does not take such a signal, layers hear more than the sampled
+                in-neighbours, or the second layer would hear sources that the first does not make.
         """
+        if isinstance(x, (tuple, list)) and self.num_layers > 1 and x[0].size(0) != x[1].size(0):
+            raise ValueError(
+                "`x` must not be a pair of different numbers of nodes in more than one layer, as the "
+                f"second would hear targets of the first; got {x[0].size(0)} and {x[1].size(0)}"
+            )
         if isinstance(edge_weight, Tensor) and not self.supports_edge_weight:
             self._refuse_signal("edge_weight")
         if isinstance(edge_attr, Tensor) and not self.supports_edge_attr:
@@ -302,7 +312,7 @@ class GNN(BasicGNN):  # type: ignore[misc, unused-ignore]
     def _refuse_signal(self, name: str) -> None:
         raise ValueError(
             f"`{name}` must be None, as {self._arguments['conv']!r} takes none (choose a conv that "
-            "does)"
+            "does; attention does with edge_dim=...)"
         )
 
     def _check_sampled(self, rule: str) -> None:
