@@ -280,8 +280,8 @@ class GNN(BasicGNN):  # type: ignore[misc, unused-ignore]
         """
         if isinstance(x, (tuple, list)) and self.num_layers > 1 and x[0].size(0) != x[1].size(0):
             raise ValueError(
-                "`x` must not be a pair of different numbers of nodes in more than one layer, as the "
-                f"second would hear targets of the first; got {x[0].size(0)} and {x[1].size(0)}"
+                "`x` must not be a pair of different numbers of nodes in more than one layer, as "
+                f"the second would hear targets of the first; got {x[0].size(0)} and {x[1].size(0)}"
             )
         if isinstance(edge_weight, Tensor) and not self.supports_edge_weight:
             self._refuse_signal("edge_weight")

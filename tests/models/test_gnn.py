@@ -43,7 +43,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
     "gat": (pyg.GAT, {"heads": 4, "dropout": 0.1}, tuple(AXES)),
     "gatv2": (partial(pyg.GAT, v2=True), {"heads": 2}, tuple(AXES)),
     "pna": (pyg.PNA, PNA, ("plain", "cooperative", "directed", "far")),
-    "edge": (pyg.EdgeCNN, {}, tuple(AXES)),
+    "edge": (pyg.EdgeCNN, {"norm": None}, ("plain", "directed", "delayed", "far", "aggr")),
 }
 OPTIONS: dict[str, dict[str, Any]] = {"cheb": {"K": 2}, "gine": {"edge_dim": 3}, "pna": PNA}
 OTHERS = {
@@ -94,10 +94,9 @@ def assert_equal_models(model: Any, expected: Any, *args: Any, **signals: Any) -
 )
 def test_equals_a_swap_of_pygs_own_model(conv: str, axes: str) -> None:
     kind, options, _ = MODELS[conv]
-    # In PyG, its layer norm divides by no degrees of freedom where a cooperative EdgeConv has no edge.
-    norm = None if conv == "edge" else "layer_norm"
-    model = seeded(GNN, 5, 8, 3, 4, conv=conv, norm=norm, **options, **AXES[axes])
-    theirs = seeded(lambda: gnnlib.swap(kind(5, 8, 3, 4, norm=norm, **options), **AXES[axes]))
+    options = {"norm": "layer_norm"} | options
+    model = seeded(GNN, 5, 8, 3, 4, conv=conv, **options, **AXES[axes])
+    theirs = seeded(lambda: gnnlib.swap(kind(5, 8, 3, 4, **options), **AXES[axes]))
     assert_equal_models(model, theirs, *graph())
 
 
@@ -142,7 +141,8 @@ def test_convs_of_which_pyg_has_no_model(conv: str, axes: str) -> None:
     x, edge_index = graph()
     attr = {"edge_attr": torch.rand(70, 3, dtype=torch.float64)} if conv == "gine" else {}
     model = seeded(GNN, 5, 8, 2, 4, conv=conv, **options, **AXES[axes])
-    theirs = seeded(lambda: gnnlib.swap(Own(5, 8, 2, 4), **AXES[axes]))
+    theirs = gnnlib.swap(Own(5, 8, 2, 4), **AXES[axes]).double().eval()
+    theirs.load_state_dict(model.state_dict())
     assert_equal_models(model, theirs, x, edge_index, **attr)
 
 
@@ -184,7 +184,7 @@ LAWS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("axes", ["plain", "all"])
+@pytest.mark.parametrize("axes", ["plain", pytest.param("all", marks=pytest.mark.slow)])
 def test_laws(axes: str) -> None:
     options, skip = LAWS[axes]
     assert_layer(partial(make, conv="sage", **options), skip={"bipartite": TARGETS} | skip)
@@ -208,11 +208,25 @@ def test_laws_with_jumping_knowledge(jk: str) -> None:
     assert_layer(partial(make, conv="gcn", jk=jk, norm="batch_norm", **options), skip=skip)
 
 
+@pytest.mark.slow
 def test_laws_with_edge_features() -> None:
-    _, skip = LAWS["all"]
-    assert_layer(
-        partial(make, conv="gat", num_layers=1, edge_dim=3, cooperative=True), edge_dim=3, skip=skip
-    )
+    _, skip = LAWS["cooperative"]
+    factory = partial(make, conv="gine", num_layers=1, edge_dim=3, cooperative=True)
+    assert_layer(factory, edge_dim=3, skip=skip)
+
+
+@pytest.mark.parametrize("axes", ["plain", "all"])
+def test_compiles_and_exports(axes: str) -> None:
+    """The laws of it, on one graph each."""
+    x, edge_index = graph()
+    options, _ = LAWS[axes]
+    model = seeded(make, 5, 4, conv="sage", **options)
+    expected = model(x, edge_index)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, edge_index), expected)
+    program = torch.export.export(model, (x, edge_index)).module()
+    torch.testing.assert_close(program(x, edge_index), expected)
 
 
 @pytest.mark.parametrize("axes", ["plain", "all"])
