@@ -305,7 +305,7 @@ class GNN(BasicGNN):  # type: ignore[misc, unused-ignore]
         self, layer: int, x: Tensor, edge_index: Any, batch_size: int
     ) -> Tensor:
         """One layer of ``inference``, which goes through a graph layer by layer."""
-        self._check_sampled("`inference` is")
+        self._check_sampled("`inference` must not be called")
         out: Tensor = super().inference_per_layer(layer, x, edge_index, batch_size)
         return out
 
@@ -318,7 +318,7 @@ class GNN(BasicGNN):  # type: ignore[misc, unused-ignore]
     def _check_sampled(self, rule: str) -> None:
         if not self._hears_in_neighbours:
             raise ValueError(
-                f"{rule} only for layers that hear their in-neighbours alone, and these are "
+                f"{rule} unless layers hear their in-neighbours alone, and these are "
                 "cooperative, directed or delayed (call the model on whole graphs, or on whole "
                 "batches of a NeighborLoader)"
             )

@@ -19,8 +19,8 @@ from gnnlib.testing import assert_layer
 
 # isort: split
 import torch_geometric.nn as pyg
-from torch_geometric.data import Data
-from torch_geometric.loader import NeighborLoader
+from torch_geometric.data import HeteroData
+from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.nn.models.basic_gnn import BasicGNN
 
 DEGREES = torch.tensor([1, 3, 4, 2, 2])
@@ -184,7 +184,8 @@ LAWS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("axes", ["plain", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("axes", ["plain", "all"])
 def test_laws(axes: str) -> None:
     options, skip = LAWS[axes]
     assert_layer(partial(make, conv="sage", **options), skip={"bipartite": TARGETS} | skip)
@@ -423,31 +424,22 @@ def test_pairs_of_sources_and_targets() -> None:
         model((x, x[:8]), edge_index)
 
 
-@pytest.mark.filterwarnings("ignore:Using 'NeighborSampler' without a 'pyg-lib'")
 def test_parts_of_neighbourhoods() -> None:
-    x, edge_index = graph()
-    data = Data(x=x, edge_index=edge_index.unique(dim=1))
+    """As a NeighborLoader samples them: node 0, who it hears, and who they hear."""
+    x, edge_index = graph()[0][:4], torch.tensor([[1, 2, 3], [0, 0, 1]])
+    counts = {"num_sampled_nodes_per_hop": [1, 2, 1], "num_sampled_edges_per_hop": [2, 1]}
     model = seeded(GNN, 5, 8, 2, 4, conv="sage", aggr="max")
-    plain = seeded(pyg.GraphSAGE, 5, 8, 2, 4, aggr="max")
-    whole = model(x, data.edge_index)
-    torch.testing.assert_close(plain(x, data.edge_index), whole)
-    try:
-        batches = NeighborLoader(data, [-1, -1], batch_size=4)
-        batch = next(iter(batches))
-    except ImportError as error:
-        pytest.skip(str(error))
-    sampled = {name: batch[name] for name in ("num_sampled_nodes", "num_sampled_edges")}
-    counts = {f"{name}_per_hop": count for name, count in sampled.items()}
-    out = model(batch.x, batch.edge_index, **counts)
-    torch.testing.assert_close(out[:4], whole[:4])
+    whole = model(x, edge_index)
+    torch.testing.assert_close(model(x, edge_index, **counts)[0], whole[0])
+    hidden = model.inference_per_layer(0, x, edge_index, 4)
+    torch.testing.assert_close(model.inference_per_layer(1, hidden, edge_index, 4), whole)
     for axes in ({"directed": True}, {"cooperative": True}, {"delay": 1}):
         other = GNN(5, 8, 2, 4, **axes).double().eval()
-        assert other(batch.x, batch.edge_index).shape[1] == 4
-        with pytest.raises(ValueError, match="`num_sampled_nodes_per_hop` must be None only for"):
-            other(batch.x, batch.edge_index, **counts)
-        with pytest.raises(ValueError, match="`inference` is only for layers"):
-            other.inference(NeighborLoader(data, [-1], batch_size=4))
-    torch.testing.assert_close(model.inference(NeighborLoader(data, [-1], batch_size=4)), whole)
+        assert other(x, edge_index).shape == (4, 4)
+        with pytest.raises(ValueError, match="`num_sampled_nodes_per_hop` must be None unless"):
+            other(x, edge_index, **counts)
+        with pytest.raises(ValueError, match="`inference` must not be called unless"):
+            other.inference_per_layer(0, x, edge_index, 4)
 
 
 def test_convs_are_fused() -> None:
@@ -455,3 +447,35 @@ def test_convs_are_fused() -> None:
     model = seeded(GNN, 5, 8, 2)
     adj = gnnlib.Adjacency.of(edge_index, (20, 20))  # PyG's own convs take none
     torch.testing.assert_close(model(x, adj), model(x, edge_index))
+
+
+@pytest.mark.parametrize("axes", ["plain", "aggr", "directed"])
+def test_is_explained_and_made_heterogeneous_as_pygs_models_are(axes: str) -> None:
+    options, _ = LAWS[axes]
+    model = GNN(5, 8, 2, 4, conv="sage", **options)
+    data = HeteroData()
+    data["a"].x, data["b"].x = torch.randn(6, 5), torch.randn(5, 5)
+    data["a", "to", "b"].edge_index = torch.randint(5, (2, 20))
+    data["b", "to", "a"].edge_index = torch.randint(5, (2, 20))
+    hetero = pyg.to_hetero(model, data.metadata())
+    if axes == "directed":
+        with pytest.raises(ValueError, match="no bipartite form"):
+            hetero(data.x_dict, data.edge_index_dict)
+    else:
+        assert hetero(data.x_dict, data.edge_index_dict)["a"].shape == (6, 4)
+    explainer = Explainer(
+        model.eval(),
+        algorithm=GNNExplainer(epochs=2),
+        explanation_type="model",
+        node_mask_type="attributes",
+        edge_mask_type="object",
+        model_config={
+            "mode": "multiclass_classification",
+            "task_level": "node",
+            "return_type": "raw",
+        },
+    )
+    x, edge_index = graph()
+    mask = explainer(x.float(), edge_index).edge_mask
+    assert mask.shape == (70,)
+    assert mask.any()
