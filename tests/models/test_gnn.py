@@ -39,11 +39,11 @@ AXES: dict[str, dict[str, Any]] = {
 MODELS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
     "gcn": (pyg.GCN, {"improved": True}, tuple(AXES)),
     "sage": (pyg.GraphSAGE, {"normalize": True}, tuple(AXES)),
-    "gin": (pyg.GIN, {"train_eps": True}, tuple(AXES)),
+    "gin": (pyg.GIN, {"train_eps": True}, ("plain", "delayed", "all")),
     "gat": (pyg.GAT, {"heads": 4, "dropout": 0.1}, tuple(AXES)),
-    "gatv2": (partial(pyg.GAT, v2=True), {"heads": 2}, tuple(AXES)),
+    "gatv2": (partial(pyg.GAT, v2=True), {"heads": 2}, ("plain", "all")),
     "pna": (pyg.PNA, PNA, ("plain", "cooperative", "directed", "far")),
-    "edge": (pyg.EdgeCNN, {"norm": None}, ("plain", "directed", "delayed", "far", "aggr")),
+    "edge": (pyg.EdgeCNN, {"norm": None}, ("plain", "directed", "delayed")),
 }
 OPTIONS: dict[str, dict[str, Any]] = {"cheb": {"K": 2}, "gine": {"edge_dim": 3}, "pna": PNA}
 OTHERS = {
