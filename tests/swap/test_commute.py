@@ -11,7 +11,12 @@ WIDTH, HIDDEN, OUT, NODES = 6, 8, 4, 12
 WITHOUT_DELAY = {"cooperative": True, "directed": True, "aggr": "lcm"}
 AXES = {name: SUBSETS[name] for name in ("aggr", "cooperative+directed", "delay+aggr")}
 AXES["cooperative+directed+delay+aggr"] = SUBSETS["cooperative+directed+delay+aggr"]
-SLOW = ("aggr", "cooperative+directed", "delay+aggr")
+FAST = {
+    ("gcn", "cooperative+directed"),
+    ("gin", "cooperative+directed+delay+aggr"),
+    ("gat", "delay+aggr"),
+    ("nn", "aggr"),
+}
 
 
 def results(model, edge_dim=None):
@@ -42,10 +47,18 @@ def assert_commutes(model, axes, edge_dim=None):
         torch.testing.assert_close(results(either, edge_dim), expected)
 
 
+def marks_of(name, axes):
+    return [] if (name, axes) in FAST else [pytest.mark.slow]
+
+
 @pytest.mark.parametrize(
-    "axes", [pytest.param(AXES[n], id=n, marks=[pytest.mark.slow] * (n in SLOW)) for n in AXES]
+    ("name", "axes"),
+    [
+        pytest.param(name, AXES[axes], id=f"{name}-{axes}", marks=marks_of(name, axes))
+        for name in CONVS
+        for axes in AXES
+    ],
 )
-@pytest.mark.parametrize("name", CONVS)
 def test_convs_are_swapped_and_accelerated_in_either_order(name, axes):
     torch.manual_seed(1)
     case = CONVS[name]
