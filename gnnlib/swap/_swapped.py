@@ -10,7 +10,7 @@ from gnnlib.edges import Edges
 from gnnlib.history import History
 from gnnlib.layers import DelayedConv
 from gnnlib.swap._memory import Memory
-from gnnlib.swap._recall import keep, recall
+from gnnlib.swap._recall import keep, recall, stretch
 
 # What a layer of ours understands of a conv's arguments.
 SIGNALS = ("x", "edge_index", "edge_weight", "edge_attr")
@@ -89,11 +89,11 @@ class SwappedConv(nn.Module):
                 edges = replace(edges, k_hop=memory.k_hop(graph, edges.adj))
         elif self.memory > 0:
             history = recall(self, x)
-        edges = replace(edges, history=History() if history is None else history)
-        out = self.layer(x, edges, generator=generator)
+        history = History() if history is None else history
+        if memory is not None and self.memory > 0 and stretch() is not memory.stretch:
+            keep(self, x, history)
+        out = self.layer(x, replace(edges, history=history), generator=generator)
         if memory is not None:
-            if self.memory > 0:
-                keep(self, x, edges.history, out)
             memory.push(x)
         return out
 
