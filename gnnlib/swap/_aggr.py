@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.nn.aggr import Aggregation, MultiAggregation
 from torch_geometric.nn.dense import Linear
 from torch_geometric.nn.resolver import aggregation_resolver
@@ -84,8 +84,7 @@ def exchange(place: Place, aggr: Any) -> None:
     conv.fuse = False
 
 
-def _made(aggr: Any) -> nn.Module:
+def _made(aggr: Any) -> Any:
     if isinstance(aggr, (list, tuple)):
         return MultiAggregation([copy.deepcopy(part) for part in aggr])
-    made: nn.Module = aggregation_resolver(copy.deepcopy(aggr))
-    return made
+    return aggregation_resolver(copy.deepcopy(aggr))

@@ -174,7 +174,8 @@ def _swapped(model: Model, axes: Axes, only: Selection, exclude: Selection) -> M
     if any(isinstance(part, SwappedConv) and part.hops > 1 for part in whole.modules()):
         _remember(whole, places)
     whole._swaps = tuple(swaps)
-    return whole
+    changed: Model = whole
+    return changed
 
 
 def _check_place(model: nn.Module, place: Place, axes: Axes) -> None:
