@@ -2,10 +2,7 @@
 
 import threading
 import weakref
-<<<<<<< HEAD
 from dataclasses import dataclass
-=======
->>>>>>> main
 from typing import Any
 
 import torch
@@ -24,7 +21,6 @@ class _Call:
     history: History
 
 
-<<<<<<< HEAD
 # By the function that gives a checkpoint's tensors back: the graph of autograd holds it for as long
 # as it may run the stretch again, and so these calls, which are without graphs of their own.
 _calls: "weakref.WeakKeyDictionary[Any, list[_Call]]" = weakref.WeakKeyDictionary()
@@ -45,20 +41,6 @@ def keep(layer: nn.Module, x: Tensor, history: History) -> None:
     call = _Call(layer, _alone(x), History(history.depth, states))
     with _lock:
         _calls.setdefault(stretch(), []).append(call)
-=======
-# A call is held by the graph of autograd that it made, and goes with it.
-_calls: "weakref.WeakKeyDictionary[Any, weakref.WeakSet[_Call]]" = weakref.WeakKeyDictionary()
-
-
-def keep(layer: nn.Module, x: Tensor, history: History, out: Tensor) -> None:
-    """Remember what a layer made ``out`` of for as long as gradients may come back to it."""
-    if torch.compiler.is_compiling() or out.grad_fn is None:
-        return
-    call = _Call(x, history)
-    node: Any = out.grad_fn
-    node.metadata["gnnlib.swap"] = call
-    _calls.setdefault(layer, weakref.WeakSet()).add(call)
->>>>>>> main
 
 
 def recall(layer: nn.Module, x: Tensor) -> History:
