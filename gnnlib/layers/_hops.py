@@ -83,7 +83,7 @@ def _norm(conv: Any) -> Norm | None:
     if class_of(conv) is pyg.GCNConv:
         return "sym" if conv.normalize else "none"
     norms: dict[type, Norm] = {aggr.SumAggregation: "none", aggr.MeanAggregation: "mean"}
-    return norms.get(type(conv.aggr_module))
+    return norms.get(class_of(conv.aggr_module))
 
 
 def _reduces(conv: Any) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from gnnlib.lowering import _attention, _convolution, _pna, _spectral
+from gnnlib.lowering._class import class_of
 from gnnlib.lowering._linear import hooked, is_lazy
 from gnnlib.lowering._row import Lowering, Row
 
@@ -25,12 +26,6 @@ _PARTS = frozenset(
     {"propagate", "message", "aggregate", "update", "message_and_aggregate"}
     | {"edge_updater", "edge_update"}
 )
-
-
-def class_of(conv: nn.Module) -> type:
-    """A conv's class as its author wrote it, accelerated or not."""
-    written: type = getattr(type(conv), "_written_class", type(conv))
-    return written
 
 
 def row_of(conv: nn.Module) -> Row | None:
