@@ -56,7 +56,7 @@ def watched(conv: Any) -> str | None:
     for name in _MESSAGE_HOOKS:
         if getattr(conv, name):
             return f"a hook: {name.strip('_').removesuffix('s')}"
-    replaced = _PARTS & vars(conv).keys()
+    replaced = {name for name in _PARTS & vars(conv).keys() if not _is_put_back(conv, name)}
     if replaced:
         return f"its {min(replaced)} was replaced"
     # A lowering may do the work of what is inside the conv without calling it.
@@ -68,6 +68,13 @@ def watched(conv: Any) -> str | None:
         if "forward" in vars(part):
             return f"the forward of its {name} was replaced"
     return None
+
+
+def _is_put_back(conv: Any, name: str) -> bool:
+    """Whether a part is that of the conv's class, which PyG sets after an explanation."""
+    part = getattr(vars(conv)[name], "__func__", None)
+    own = (getattr(type(conv), f"_{how}_{name}", None) for how in ("jinja", "orig"))
+    return part is not None and part in own
 
 
 def lowering_of(conv: nn.Module) -> Lowering | None:

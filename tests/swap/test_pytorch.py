@@ -124,7 +124,7 @@ def test_half_precision(name, axes, dtype):
 def _open(*models):
     """Have all nodes listen and broadcast, whatever the precision they decide in."""
 
-    def standard(_, args, out):
+    def standard(_, __, out):
         return out * 0 + out.new_tensor([1, -1, 1, -1])
 
     for model in models:
@@ -330,5 +330,5 @@ def test_what_is_wrapped_already_says_to_swap_first(wrap):
     else:
         model = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
         nn.Module.__init__(model)
-    with pytest.raises(TypeError, match="must not be compiled.*swap first"):
+    with pytest.raises(TypeError, match=r"must not be compiled.*swap first"):
         swap(model, delay=1)
