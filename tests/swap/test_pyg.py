@@ -60,6 +60,15 @@ def learns(model, *args):
 # Explainers.
 
 
+class Fixed(nn.Module):
+    """An action network by which the first nodes do not broadcast."""
+
+    def forward(self, x, _):
+        out = x.new_ones(x.size(0), 4) * x.new_tensor([1, -1, 1, -1])
+        out[:4, 2:] = x.new_tensor([-1, 1])
+        return out
+
+
 def explained(model, algorithm, **options):
     x, edge_index = sample()
     explainer = Explainer(
@@ -76,8 +85,8 @@ def explained(model, algorithm, **options):
 EXPLAINED = {
     "plain": {"aggr": "max"},
     "directed": {"directed": True},
-    "cooperative": {"cooperative": True},
-    "cooperative, directed": {"cooperative": True, "directed": True, "aggr": "max"},
+    "cooperative": {"cooperative": Fixed()},
+    "cooperative, directed": {"cooperative": Fixed(), "directed": True, "aggr": "max"},
     "one hop": {"hops": 1},
 }
 
@@ -94,15 +103,6 @@ def test_gnn_explainer(cls, axes):
     assert torch.equal(model(*sample()), expected)  # on the fused kernels again
 
 
-class Fixed(nn.Module):
-    """An action network by which the first nodes do not broadcast."""
-
-    def forward(self, x, _):
-        out = x.new_ones(x.size(0), 4) * x.new_tensor([1, -1, 1, -1])
-        out[:4, 2:] = x.new_tensor([-1, 1])
-        return out
-
-
 @pytest.mark.parametrize("loops", [False, True])
 def test_a_mask_of_the_edges_multiplies_messages_behind_gates(loops):
     x, edge_index = sample()
@@ -113,7 +113,7 @@ def test_a_mask_of_the_edges_multiplies_messages_behind_gates(loops):
     swapped = swap(GraphConv(6, 5), cooperative=Fixed(), directed=True).eval()
     conv = swapped.layer
     expected = conv(x, edge_index, mask)  # as weights, which multiply messages too
-    set_masks(swapped, mask, edge_index)
+    set_masks(swapped, mask, edge_index, apply_sigmoid=False)
     torch.testing.assert_close(swapped(x, edge_index), expected)
     clear_masks(swapped)
 
@@ -123,7 +123,7 @@ def test_a_mask_does_not_touch_the_loops_that_a_conv_adds():
     edge_index = edge_index[:, edge_index[0] != edge_index[1]]
     # Only messages of others are masked, and a node always hears itself.
     swapped = swap(GATConv(6, 5), cooperative=Fixed()).eval()
-    set_masks(swapped, torch.zeros(edge_index.size(1)), edge_index)
+    set_masks(swapped, torch.zeros(edge_index.size(1)), edge_index, apply_sigmoid=False)
     heard = swapped(x, edge_index)
     clear_masks(swapped)
     others = edge_index[:, (edge_index[0] >= 4)]

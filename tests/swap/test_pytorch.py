@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torch.export import Dim
 from torch_geometric.nn import GCNConv, Linear
 from torch_geometric.nn.models import GAT, GCN, GIN, GraphSAGE
 
@@ -332,3 +333,100 @@ def test_what_is_wrapped_already_says_to_swap_first(wrap):
         nn.Module.__init__(model)
     with pytest.raises(TypeError, match=r"must not be compiled.*swap first"):
         swap(model, delay=1)
+
+
+# Compilers. Those that are not in the first list are like them, and slow.
+
+TOGETHER = {"cooperative": True, "directed": True, "delay": 1}
+COMPILED = {
+    "cooperative": {"cooperative": True},
+    "directed": {"directed": True},
+    "delayed": {"delay": 1},
+    "hops": {"hops": 2},
+    "aggr": {"aggr": "max"},
+    "all": TOGETHER,
+}
+SIZES = ((9, 20), (13, 31), (7, 40))
+
+
+def _slow(fast):
+    cases = [(name, axes) for name in MODELS for axes in COMPILED]
+    return [pytest.param(*case, marks=[] if case in fast else pytest.mark.slow) for case in cases]
+
+
+@pytest.mark.parametrize("training", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("name", "axes"), _slow([("gcn", "delayed")]))
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")
+def test_compiles_in_one_piece(name, axes, training):
+    torch.compiler.reset()
+    model = made(name, **COMPILED[axes]).train(training)
+    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
+    for seed, (nodes, edges) in enumerate(SIZES):
+        args = sample(nodes, edges, seed)
+        assert_same(step(compiled, *args), step(model, *args), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")
+def test_compiles_with_inductor(name):
+    torch.compiler.reset()
+    model = made(name, **TOGETHER).eval()
+    compiled = torch.compile(model, fullgraph=True, dynamic=True)
+    for seed, (nodes, edges) in enumerate(SIZES):
+        args = sample(nodes, edges, seed)
+        assert_same(step(compiled, *args), step(model, *args), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "axes"), _slow([("gin", "cooperative"), ("gcn", "delayed")]))
+def test_exports_for_any_graph(name, axes):
+    model = made(name, **COMPILED[axes]).eval()
+    shapes = ({0: Dim.DYNAMIC}, {1: Dim.DYNAMIC})
+    program = torch.export.export(model, sample(9, 20), dynamic_shapes=shapes)
+    kernels = [str(node.target) for node in program.graph.nodes if "gnnlib" in str(node.target)]
+    assert bool(kernels) == any(layer.fused for layer in report(model))
+    run = program.module()
+    for seed, (nodes, edges) in enumerate(SIZES):
+        args = sample(nodes, edges, seed)
+        torch.testing.assert_close(run(*args), model(*args))
+
+
+# Processes.
+
+
+def _gradients(model, graphs):
+    """Of the mean over all nodes of all graphs."""
+    total = sum(model(x, edge_index).square().sum() for x, edge_index in graphs)
+    (total / sum(x.size(0) for x, _ in graphs)).backward()
+    return {name.removeprefix("module."): p.grad for name, p in model.named_parameters()}
+
+
+def _work(rank, axes, file, queue):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{file}", rank=rank, world_size=2
+    )
+    wrapped = nn.parallel.DistributedDataParallel(made("gcn", **axes).eval())
+    grads = _gradients(wrapped, [sample(seed=rank)])
+    queue.put((rank, {name: grad.numpy() for name, grad in grads.items()}))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axes", [{"delay": 1}, {"directed": True, "delay": 1}, {"aggr": "lcm"}])
+def test_processes_learn_what_one_does(axes, tmp_path):
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    args = (axes, tmp_path / "group", queue)
+    workers = [context.Process(target=_work, args=(rank, *args)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    found = dict(queue.get(timeout=240) for _ in workers)
+    for worker in workers:
+        worker.join()
+    expected = _gradients(made("gcn", **axes).eval(), [sample(seed=0), sample(seed=1)])
+    # Without `find_unused_parameters`, every one has to have learned.
+    for rank in range(2):
+        assert found[rank].keys() == expected.keys()
+        for name, grad in expected.items():
+            torch.testing.assert_close(torch.from_numpy(found[rank][name]), grad)
