@@ -15,9 +15,11 @@ from torch_geometric.nn import (
     DeepGCNLayer,
     GATConv,
     GCNConv,
+    GINEConv,
     GPSConv,
     GraphConv,
     HeteroConv,
+    MessagePassing,
     SAGEConv,
     Sequential,
     global_add_pool,
@@ -26,7 +28,8 @@ from torch_geometric.nn import (
 from torch_geometric.nn.models import GAT, GCN, GIN, GraphSAGE
 from torch_geometric.utils import k_hop_subgraph
 
-from gnnlib import swap
+from gnnlib import report, swap
+from gnnlib.layers import ActionNet
 from gnnlib.swap import SwappedConv
 
 AXES = {
@@ -395,3 +398,215 @@ def test_hetero_conv():
     assert own(x, edges)["a"].shape == (5, 4)
     with pytest.raises(ValueError, match="bipartite"):
         swap(Net(), directed=True)(x, edges)
+
+
+# Models that cannot be swapped, and those that PyG's users write in odd ways.
+
+
+class Parts(nn.Module):
+    """A conv used twice, one in a plain list, and one that is replaced later."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = GCNConv(6, 6)
+        self.again = self.shared
+        self.listed = [GCNConv(6, 6)]
+        self.last = SAGEConv(6, 6)
+
+    def forward(self, x, edge_index):
+        for conv in (self.shared, self.again, *self.listed, self.last):
+            x = conv(x, edge_index)
+        return x
+
+
+@pytest.mark.parametrize("axes", AXES)
+def test_a_conv_used_twice_stays_one(axes):
+    model = swap(Parts(), **AXES[axes])
+    assert model.shared is model.again
+    assert [entry.name for entry in report(model).swapped] == ["shared", "again", "last"]
+    model(*sample()).sum().backward()
+
+
+def test_convs_in_plain_lists_are_not_seen_as_pytorch_sees_none():
+    model = Parts()
+    swapped = swap(model, directed=True)
+    assert type(swapped.listed[0]) is GCNConv
+    assert "listed" not in str(report(swapped))
+
+
+def test_a_conv_may_be_replaced_afterwards():
+    model = swap(Parts(), delay=1)
+    model.last = SAGEConv(6, 6)
+    assert model(*sample()).shape == (10, 6)
+    model.last = swap(SAGEConv(6, 6), directed=True)
+    assert model(*sample()).shape == (10, 6)
+
+
+SELECTED = {
+    "a name": ({"only": "shared"}, {"shared"}),
+    "names": ({"only": ["shared", "last"]}, {"shared", "last"}),
+    "a class": ({"only": SAGEConv}, {"last"}),
+    "a wildcard": ({"only": "s*"}, {"shared"}),
+    "not a name": ({"exclude": "last"}, {"shared"}),
+    "not a class": ({"exclude": (GCNConv,)}, {"last"}),
+    "both": ({"only": MessagePassing, "exclude": "sha*"}, {"last"}),
+}
+
+
+@pytest.mark.parametrize("case", SELECTED)
+def test_convs_are_selected(case):
+    arguments, expected = SELECTED[case]
+    model = swap(Parts(), directed=True, **arguments)
+    parts = {"shared": model.shared, "last": model.last}
+    assert {name for name, part in parts.items() if isinstance(part, SwappedConv)} == expected
+
+
+def test_what_holds_convs_selects_them():
+    model = swap(Blocks("res"), directed=True, only="layers.0")
+    swapped = [isinstance(layer.conv, SwappedConv) for layer in model.layers]
+    assert swapped == [True, False, False]
+
+
+@pytest.mark.parametrize("argument", ["only", "exclude"])
+def test_a_selection_of_nothing_lists_the_convs(argument):
+    known = r"GCNConv at shared, SAGEConv at last"
+    for what in ("conv9", GATConv, ["shared", "nowhere.*"]):
+        with pytest.raises(ValueError, match=rf"`{argument}` must name convs.*got .*{known}"):
+            swap(Parts(), directed=True, **{argument: what})
+    with pytest.raises(ValueError, match=rf"`{argument}` must be names such as .* got 3"):
+        swap(Parts(), directed=True, **{argument: [3]})
+    with pytest.raises(ValueError, match="leave none"):
+        swap(Parts(), directed=True, exclude=["shared", "last"])
+
+
+def test_a_model_without_convs_lists_what_it_has():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    with pytest.raises(ValueError, match=r"must have PyG convs.*Sequential, Linear, ReLU"):
+        swap(model, directed=True)
+    with pytest.raises(TypeError, match=r"must be a torch.nn.Module, got type.*the class"):
+        swap(GCN, directed=True)
+
+
+UNKNOWN = {
+    "cooperative": ("loud", r".*'mean', 'sum', 'gcn', 'gin' or 'lin'.*got 'loud'"),
+    "directed": ("both", r"True, False, the share `alpha`.*got 'both'"),
+    "delay": (0, r"None, a whole number of at least 1.*got 0"),
+    "hops": (1.5, r"None or a whole number of at least 1, got 1.5"),
+    "aggr": (7, r"None, a name such as 'lcm'.*got 7"),
+}
+
+
+@pytest.mark.parametrize("axis", UNKNOWN)
+def test_unknown_values_list_the_choices(axis):
+    value, message = UNKNOWN[axis]
+    with pytest.raises(ValueError, match=rf"`{axis}` must be {message}"):
+        swap(GCN(6, 8, 2), **{axis: value})
+    if axis in ("cooperative", "directed", "delay"):
+        with pytest.raises(ValueError, match=rf"`{axis}` knows the options .*got 'colour'"):
+            swap(GCN(6, 8, 2), **{axis: {"colour": 1}})
+
+
+class Unseen(MessagePassing):
+    """A conv that nobody has seen before."""
+
+    def __init__(self):
+        super().__init__(aggr="max")
+        self.lin = nn.Linear(6, 6)
+
+    def forward(self, x, edge_index):
+        return self.propagate(edge_index, x=self.lin(x)) + x
+
+    def message(self, x_j):
+        return x_j.sin()
+
+
+class Odd(Unseen):
+    def forward(self, x, positions, edge_index):
+        return super().forward(x, edge_index) + positions
+
+
+@pytest.mark.parametrize("axes", [{"cooperative": ActionNet(6)}, {"directed": True}, {"hops": 2}])
+def test_a_conv_never_seen_takes_the_general_path(axes):
+    model = swap(Unseen(), **axes)
+    assert learns(model, *sample()).shape == (10, 6)
+    assert not any(row.fused for row in report(model) if row.layer == "Unseen")
+
+
+def test_a_conv_called_otherwise_is_refused():
+    with pytest.raises(ValueError, match=r"conv\(x, edge_index.*Odd .* x, positions, edge_index"):
+        swap(Odd(), directed=True)
+
+
+def test_tied_parameters_are_refused_where_copies_would_part_them():
+    model = GCN(6, 6, 2)
+    model.convs[1].lin.weight = model.convs[0].lin.weight
+    with pytest.raises(ValueError, match=r"GCNConv at convs\.0 shares a parameter with convs\.1"):
+        swap(model, directed=True)
+    tied = swap(model, cooperative=True)
+    first, second = (conv.layer.conv.lin for conv in tied.convs)
+    assert first.weight is second.weight
+
+
+def test_a_cached_conv_caches_no_more():
+    model = GCN(6, 8, 2, 4, cached=True)
+    swapped = swap(model, directed=True, delay=1).eval()
+    (x, first), (_, second) = sample(), sample(seed=1)
+    outs = [swapped(x, first), swapped(x, second), swapped(x, first)]
+    assert torch.equal(outs[0], outs[2])
+    assert not torch.equal(outs[0], outs[1])
+    assert model.convs[0].cached
+
+
+def test_attention_weights_are_no_more():
+    conv = swap(GATConv(6, 4), directed=True)
+    with pytest.raises(ValueError, match="`return_attention_weights` of GATConv"):
+        conv(*sample(), return_attention_weights=True)
+    assert conv(*sample(), return_attention_weights=None).shape == (10, 4)
+
+
+def test_arguments_are_taken_in_the_order_of_the_conv():
+    x, edge_index = sample()
+    weight, attr = torch.rand(24), torch.randn(24, 3)
+    gcn = swap(GCNConv(6, 4), directed=True)
+    assert torch.equal(gcn(x, edge_index, weight), gcn(x, edge_index, edge_weight=weight))
+    for conv in (GATConv(6, 4, edge_dim=3), GINEConv(nn.Linear(6, 4), edge_dim=3)):
+        swapped = swap(conv, directed=True)
+        out = swapped(x, edge_index, attr)
+        assert torch.equal(out, swapped(x, edge_index, edge_attr=attr))
+        assert not torch.allclose(out, swapped(x, edge_index, attr + 1))
+    with pytest.raises(TypeError, match="got `edge_attr` which it does not know"):
+        gcn(x, edge_index, edge_attr=attr)
+    with pytest.raises(TypeError, match="`x` twice"):
+        gcn(x, edge_index, x=x)
+    with pytest.raises(TypeError, match="takes 3 arguments"):
+        gcn(x, edge_index, weight, weight)
+    with pytest.raises(TypeError, match="needs `edge_index`"):
+        gcn(x)
+
+
+def test_axes_that_cannot_meet_say_so_before_training():
+    net = nn.Sequential(nn.Linear(6, 4))
+    with pytest.raises(ValueError, match=r"edge features.*none beyond the first hop"):
+        swap(GINEConv(net), hops=2)
+    with pytest.raises(ValueError, match="has been swapped already"):
+        swap(swap(GCN(6, 8, 2), directed=True), delay=1)
+
+
+class Deaf(MessagePassing):
+    def forward(self, x, edge_index):
+        return x + 0 * edge_index.size(1)
+
+
+@pytest.mark.parametrize("axes", [{"cooperative": ActionNet(6)}, {"directed": True}, {"hops": 2}])
+def test_a_conv_that_looks_at_no_edges_has_nothing_to_gate(axes):
+    with pytest.raises(ValueError, match="looks at no edges"):
+        swap(Deaf(), **axes)
+
+
+def test_lazy_convs_have_to_be_called_once():
+    model = GraphSAGE(-1, 8, 2, 4)
+    with pytest.raises(ValueError, match=r"is lazy.*call the model once"):
+        swap(model, directed=True)
+    with torch.no_grad():
+        model(*sample())
+    assert learns(swap(model, directed=True), *sample()).shape == (10, 4)
