@@ -7,4 +7,5 @@ from gnnlib.models._digrac import DIGRAC as DIGRAC
 from gnnlib.models._dir_gnn import DirGNN as DirGNN
 from gnnlib.models._drew import DRew as DRew
 from gnnlib.models._flow_imbalance import flow_imbalance_loss as flow_imbalance_loss
+from gnnlib.models._gnn import GNN as GNN
 from gnnlib.models._magnet import MagNet as MagNet

@@ -59,10 +59,7 @@ def exchange(place: Place, aggr: Any) -> None:
     trial = Trial.of(conv)
     if trial is None or trial.messages is None:
         why = "it passes no messages" if trial else "its messages are not of one known shape"
-        raise ValueError(
-            f"`aggr` cannot be exchanged in {place.title}, as {why} (leave it out with "
-            f"exclude={place.name!r})"
-        )
+        raise ValueError(f"`aggr` cannot be exchanged in {place.title}, as {why} ({place.way_out})")
     new = _made(aggr)
     like = next(conv.parameters(), trial.messages)
     new = new.to(like.device, like.dtype).train(conv.training)

@@ -37,7 +37,7 @@ class Composer:
         if trial is not None and not trial.propagates:
             raise ValueError(
                 f"{place.title} looks at no edges, so that there is nothing to gate, to turn "
-                f"around or to delay (leave it out with exclude={place.name!r})"
+                f"around or to delay ({place.way_out})"
             )
         if hasattr(conv, "cached"):
             conv.cached = False  # gnnlib finds a graph again by itself
@@ -51,7 +51,7 @@ class Composer:
                 layer = self._cooperative(layer, place, position)
         except (TypeError, ValueError) as error:
             raise type(error)(
-                f"{place.title} cannot be swapped (exclude={place.name!r} leaves it out): {error}"
+                f"{place.title} cannot be swapped ({place.way_out}): {error}"
             ) from error
         return layer
 

@@ -34,6 +34,8 @@ class _Remembering:
     """What the classes of models that remember have in common."""
 
     _forgetful_class: type
+    # Of a model that is made anew of such a class, as in type(model)(...).
+    _memory_depth, _memory_hops = 0, 1
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The class is made at run time, so that pickle and copy have to make it again.
