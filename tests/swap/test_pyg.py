@@ -492,7 +492,7 @@ UNKNOWN = {
     "directed": ("both", r"True, False, the share `alpha`.*got 'both'"),
     "delay": (0, r"None, a whole number of at least 1.*got 0"),
     "hops": (1.5, r"None or a whole number of at least 1, got 1.5"),
-    "aggr": (7, r"None, a name such as 'lcm'.*got 7"),
+    "aggr": (7, r"None.*'lcm'.*got 7"),
 }
 
 
