@@ -68,10 +68,10 @@ def _gated(conv: MessagePassing, edge_index: Tensor, gate: Tensor, edges: Edges)
 
 def _take_masks(twin: Any, kept: Tensor | None) -> None:
     """Leave an explainer's masks of all edges with those that are kept."""
-    mask, loops = twin._edge_mask[kept], twin._loop_mask[kept]
+    masks = twin._edge_mask, twin._loop_mask
     twin._parameters = twin._parameters.copy()
     twin._parameters.pop("_edge_mask", None)
-    twin._edge_mask, twin._loop_mask = mask, loops
+    twin._edge_mask, twin._loop_mask = (None if m is None else m[kept] for m in masks)
 
 
 def _gate_of(edge_index: Tensor, conv: Any, edges: Edges) -> Tensor:
