@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from torch import nn
 
-
-def class_of(module: nn.Module | None) -> type:
+def class_of(module: Any) -> type:
     """A module's class as its author wrote it, accelerated or not."""
     kind: Any = type(module)
     # torch.export shows a module that is used in several places as a proxy, of a subclass.
