@@ -8,87 +8,19 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch_geometric.nn.aggr import Aggregation
-from torch_geometric.nn.conv import (
-    ARMAConv,
-    ChebConv,
-    GINEConv,
-    GraphConv,
-    PNAConv,
-    ResGatedGraphConv,
-    SGConv,
-    TAGConv,
-    TransformerConv,
-)
-from torch_geometric.nn.models import GAT, GCN, GIN, EdgeCNN, GraphSAGE
 from torch_geometric.nn.models.basic_gnn import BasicGNN
 
 from gnnlib.accelerate import fuse
+from gnnlib.models._convs import CONVS
 from gnnlib.models._pretrained import named, plain, read, write
 from gnnlib.swap import swap
 from gnnlib.swap._axes import Axes
 
 Model = TypeVar("Model", bound="GNN")
 JUMPS = ("last", "cat", "max", "lstm")
-
-
-def _plainly(kind: Any) -> Callable[..., Any]:
-    """A conv without regard to the model that it is made for."""
-    return lambda _, *sizes, **options: kind(*sizes, **options)
-
-
-def _gine(model: Any, in_channels: int, out_channels: int, **options: Any) -> nn.Module:
-    conv: nn.Module = GINEConv(GIN.init_conv(model, in_channels, out_channels).nn, **options)
-    return conv
-
-
-def _pna(_: Any, *sizes: Any, deg: Any, **options: Any) -> nn.Module:
-    conv: nn.Module = PNAConv(*sizes, deg=torch.as_tensor(deg), **options)
-    return conv
-
-
-def _transformer(
-    model: Any,
-    in_channels: Any,
-    out_channels: int,
-    heads: int = 1,
-    concat: bool = True,
-    **options: Any,
-) -> nn.Module:
-    """As PyG's GAT makes its attention: heads share the width, and the last layer takes means."""
-    concat = concat and not getattr(model, "_is_conv_to_out", False)
-    if concat and out_channels % heads != 0:
-        raise ValueError(
-            f"`hidden_channels` must be divisible by the number of heads, got {out_channels} and "
-            f"{heads} (or pass concat=False)"
-        )
-    width = out_channels // heads if concat else out_channels
-    options = {"dropout": model.dropout.p} | options
-    conv: nn.Module = TransformerConv(in_channels, width, heads, concat, **options)
-    return conv
-
-
-# How a conv is made for a model, given its widths; as PyG's own models make theirs.
-CONVS: dict[str, Callable[..., Any]] = {
-    "gcn": GCN.init_conv,
-    "sage": GraphSAGE.init_conv,
-    "gin": GIN.init_conv,
-    "graph": _plainly(GraphConv),
-    "gat": GAT.init_conv,
-    "gatv2": partial(GAT.init_conv, v2=True),
-    "gine": _gine,
-    "pna": _pna,
-    "transformer": _transformer,
-    "cheb": _plainly(ChebConv),
-    "sg": _plainly(SGConv),
-    "tag": _plainly(TAGConv),
-    "arma": _plainly(ARMAConv),
-    "edge": EdgeCNN.init_conv,
-    "resgated": _plainly(ResGatedGraphConv),
-}
 
 
 class GNN(BasicGNN):  # type: ignore[misc, unused-ignore]
@@ -149,6 +81,7 @@ class GNN(BasicGNN):  # type: ignore[misc, unused-ignore]
             conv.
 
     Example:
+        >>> import torch
         >>> model = GNN(8, 16, num_layers=2, out_channels=3, conv="sage", cooperative=True, delay=1)
         >>> model(torch.randn(4, 8), torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])).shape
         torch.Size([4, 3])
