@@ -134,12 +134,41 @@ def test_any_linear_may_stand_in():
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_explaining_behind_gates_is_refused():
+@pytest.mark.parametrize("parameter", [False, True])
+def test_explaining_behind_gates_masks_the_open_edges(parameter):
+    conv, x, edge_index = GraphConv(6, 3), torch.randn(NODES, 6), graph("any")
+    mask = torch.rand(edge_index.size(1), requires_grad=True)
+    gates = {"broadcast": (torch.arange(NODES) % 3 > 0).float()}
+    weighed = Edges.of(edge_index, mask, size=NODES).masked(**gates)
+    expected = run(conv, x, weighed)
+    (grad,) = torch.autograd.grad(expected.square().sum(), mask)
+    conv.explain, conv._apply_sigmoid = True, False
+    mask = nn.Parameter(mask.detach()) if parameter else mask
+    conv._edge_mask = mask
+    found = run(conv, x, Edges.of(edge_index, size=NODES).masked(**gates))
+    torch.testing.assert_close(found, expected)
+    open_ones = gates["broadcast"][edge_index[0]] > 0
+    (ours,) = torch.autograd.grad(found.square().sum(), mask)
+    torch.testing.assert_close(ours, grad * open_ones, rtol=1e-4, atol=1e-4)
+    assert conv._edge_mask is mask
+
+
+def test_a_conv_runs_on_our_kernels_again_once_it_is_explained():
     conv = SAGEConv(6, 3)
     conv.explain = True
-    x, edge_index = torch.randn(NODES, 6), graph("any")
-    with pytest.raises(ValueError, match="explain"):
-        run(conv, x, Edges.of(edge_index, size=NODES).masked(broadcast=torch.ones(NODES)))
+    conv.explain = None
+    assert lowering_of(conv) is not None
+    conv.propagate = lambda *_, **__: None
+    assert lowering_of(conv) is None
+
+
+def test_a_replaced_message_is_behind_the_gates_too():
+    conv, x, edge_index = SAGEConv(6, 3, aggr="sum"), torch.randn(NODES, 6), graph("any")
+    half = Edges.of(edge_index, size=NODES).masked(broadcast=torch.full((NODES,), 0.5))
+    expected = run(conv, x, half)
+    conv.propagate = conv.propagate  # one of its own, which does the same
+    conv.register_message_forward_hook(lambda *_: None)
+    torch.testing.assert_close(run(conv, x, half), expected)
 
 
 @pytest.mark.parametrize("aggr", ["mean", "max", "std"])
