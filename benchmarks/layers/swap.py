@@ -96,7 +96,7 @@ class _ByHand(nn.Module):
 
 def _evaluate(model: nn.Module, x: Tensor, edge_index: Tensor) -> Tensor:
     with torch.no_grad():
-        out: Tensor = model.eval()(x, edge_index)
+        out: Tensor = model(x, edge_index)
     return out
 
 
@@ -104,7 +104,7 @@ def _train(model: nn.Module, x: Tensor, edge_index: Tensor) -> tuple[Tensor, ...
     """The output, and the gradient of the features; that of every parameter is computed too."""
     torch.manual_seed(0)
     x = x.detach().requires_grad_()
-    out = model.train()(x, edge_index)
+    out = model(x, edge_index)
     learnt = [x, *model.parameters()]
     grads = torch.autograd.grad(out.square().sum(), learnt, materialize_grads=True)
     return out.detach(), grads[0]
@@ -122,8 +122,8 @@ def _sides(
         _train if backward else _evaluate, x=features(num_nodes, width), edge_index=edge_index
     )
     return [
-        Side("gnnlib.swap", partial(call, swapped)),
-        Side("gnnlib by hand", partial(call, by_hand)),
+        Side("gnnlib.swap", partial(call, swapped.train(backward))),
+        Side("gnnlib by hand", partial(call, by_hand.train(backward))),
     ]
 
 
