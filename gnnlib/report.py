@@ -66,7 +66,7 @@ class Report:
             runs = f"fused: {layer.kernels}" if layer.fused else "as PyG wrote it"
             cells = (layer.name or "(model)", layer.layer, runs, layer.why_not or "")
             table.add_row(*(Text(cell) for cell in cells))
-        parts = [table, Text(self._summary())]
+        parts: list[Any] = [table, Text(self._summary())]
         if self.swapped:
             weights = Table(box=SIMPLE_HEAD, pad_edge=False)
             for column in ("layer", "was", "is", "weights"):

@@ -258,8 +258,8 @@ class DelayedConv(nn.Module):
             if state.shape != x.shape:
                 raise ValueError(
                     f"`history` must hold states as wide as `x`, {x.size(1)}, as one table serves "
-                    f"all hops, got {list(state.shape)} for hop {hop} (pass `projections`, or project the "
-                    "input to the network's width first)"
+                    f"all hops, got {list(state.shape)} for hop {hop} (pass "
+                    "`projections`, or project the input to the network's width first)"
                 )
             states.append(state)
         return states

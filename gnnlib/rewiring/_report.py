@@ -2,38 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import csc_array, csr_array, diags_array, eye_array
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import homophily
 
 from gnnlib._rich import as_text
-from gnnlib.encodings._eigenpairs import factors_stay_sparse
 from gnnlib.rewiring._edit import Edit
 from gnnlib.rewiring._simple_graph import SimpleGraph
+from gnnlib.rewiring._spectral_gap import MOST_EDGES_SOLVED, mean_spectral_gap
 from gnnlib.rewiring.curvature._balanced_forman import balanced_forman_of
 from gnnlib.rewiring.curvature._effective_resistance import total_effective_resistance_of
 
 # The curvature of more edges than these is known well enough from so many.
 MOST_EDGES = 2**15
-# Of larger graphs neither a spectral gap nor resistances are found.
-MOST_EDGES_SOLVED = 2**20
-# Components up to this many nodes are solved densely, for the gap and for resistances.
-DENSE, DENSE_RESISTANCE = 400, 1000
+# Components up to this many nodes are solved densely.
+DENSE_RESISTANCE = 1000
 # Of resistances of larger ones, the standard deviation, and the steps after which they take long.
 EPSILON, MOST_STEPS = 0.2, 200
-# Of the eigenvalue of larger ones; the restarts after which Lanczos gives up, or fewer where these
-# are of many nodes in all; and the entries in a row of factors up to which it takes the inverse.
-TOLERANCE, RESTARTS, MOST_RESTARTED, FILL = 1e-6, 100, 2**22, 512
-# Below all eigenvalues of a Laplacian, so that the inverse exists.
-SHIFT = -1e-6
 RESISTANCE = "total effective resistance"
 
 
@@ -261,7 +252,7 @@ def _described(graph: SimpleGraph, labels: Tensor | None) -> GraphReport:
         num_edges=graph.num_edges,
         num_components=int(num_components),
         mean_degree=2 * graph.num_edges / max(graph.num_nodes, 1),
-        spectral_gap=_mean_spectral_gap(adjacency, component, graph.ptr.tolist()),
+        spectral_gap=mean_spectral_gap(adjacency, component, graph.ptr.tolist()),
         effective_resistance=resistance and resistance / graph.num_graphs,
         effective_resistance_estimated=estimated,
         curvature=tuple(np.quantile(curvature, np.linspace(0, 1, 5)).tolist()) if known else None,
@@ -280,50 +271,3 @@ def _resistance(graph: SimpleGraph) -> float | None:
         )
     except RuntimeError:
         return None
-
-
-def _mean_spectral_gap(adjacency: Any, component: Any, ptr: list[int]) -> float | None:
-    """Of every graph's largest component, but of graphs without edges."""
-    gaps = []
-    for start, stop in pairwise(ptr):
-        own = component[start:stop]
-        if own.size == 0:
-            continue
-        chosen = np.flatnonzero(own == np.bincount(own).argmax()) + start
-        if chosen.size > 1:
-            gap = _spectral_gap(adjacency[chosen][:, chosen])
-            if gap is None:
-                return None
-            gaps.append(gap)
-    return sum(gaps) / len(gaps) if gaps else None
-
-
-def _spectral_gap(adjacency: Any) -> float | None:
-    """That of a connected graph of two nodes or more, unless that takes minutes."""
-    size = adjacency.shape[0]
-    root = np.sqrt(adjacency.sum(0))
-    if size <= DENSE:
-        normalised = adjacency.toarray() / root / root[:, None]
-        return float(1 - np.linalg.eigvalsh(normalised)[-2])
-    if adjacency.nnz > 2 * MOST_EDGES_SOLVED:
-        return None
-    scale, start = diags_array(1 / root), np.random.default_rng(0).standard_normal(size)
-    normalised = csr_array(scale @ adjacency @ scale)
-    laplacian = csr_array(eye_array(size) - normalised)
-    if factors_stay_sparse(laplacian, FILL):
-        # Where a graph falls apart easily, as a path or a mesh does, its eigenvalues are too close
-        # together for Lanczos, but not those of the inverse.
-        system = csc_array(laplacian)
-        found = eigsh(system, 2, sigma=SHIFT, v0=start, return_eigenvectors=False)
-        return float(np.sort(found)[1])
-    # The largest eigenvalue, 1, and its vector are known: moved to -1, they leave the second.
-    top = root / np.linalg.norm(root)
-    others = LinearOperator(
-        normalised.shape, lambda x: normalised @ x - 2 * top * (top @ x), dtype=np.float64
-    )
-    restarts = min(RESTARTS, MOST_RESTARTED // size + 1)
-    try:
-        found = eigsh(others, 1, which="LA", v0=start, tol=TOLERANCE, maxiter=restarts)[0]
-    except ArpackNoConvergence:
-        return None
-    return float(1 - found[0])

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.nn.aggr import Aggregation, MultiAggregation
 from torch_geometric.nn.dense import Linear
 from torch_geometric.nn.resolver import aggregation_resolver
@@ -59,10 +59,7 @@ def exchange(place: Place, aggr: Any) -> None:
     trial = Trial.of(conv)
     if trial is None or trial.messages is None:
         why = "it passes no messages" if trial else "its messages are not of one known shape"
-        raise ValueError(
-            f"`aggr` cannot be exchanged in {place.title}, as {why} (leave it out with "
-            f"exclude={place.name!r})"
-        )
+        raise ValueError(f"`aggr` cannot be exchanged in {place.title}, as {why} ({place.way_out})")
     new = _made(aggr)
     like = next(conv.parameters(), trial.messages)
     new = new.to(like.device, like.dtype).train(conv.training)
@@ -84,8 +81,7 @@ def exchange(place: Place, aggr: Any) -> None:
     conv.fuse = False
 
 
-def _made(aggr: Any) -> nn.Module:
+def _made(aggr: Any) -> Any:
     if isinstance(aggr, (list, tuple)):
         return MultiAggregation([copy.deepcopy(part) for part in aggr])
-    made: nn.Module = aggregation_resolver(copy.deepcopy(aggr))
-    return made
+    return aggregation_resolver(copy.deepcopy(aggr))

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 from torch_geometric.nn.aggr import Aggregation
+from torch_geometric.nn.resolver import aggregation_resolver
 
 ACTIONS = ("mean", "sum", "gcn", "gin", "lin")
 _COOPERATIVE = {
@@ -128,12 +129,22 @@ def _options(axis: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> d
 
 
 def _check_aggr(aggr: Any) -> None:
+    if aggr is None:
+        return
     parts = aggr if isinstance(aggr, (list, tuple)) else [aggr]
-    if not parts or not all(p is None or isinstance(p, (str, Aggregation)) for p in parts):
-        raise ValueError(
-            "`aggr` must be None, a name such as 'lcm', 'gru', 'gnp', 'statistics', 'mean' or "
-            f"'max', an Aggregation, or a list of such; got {aggr!r}"
-        )
+    for part in parts or [aggr]:
+        known = isinstance(part, Aggregation)
+        if isinstance(part, str):
+            try:
+                known = isinstance(aggregation_resolver(part), Aggregation)
+            except (TypeError, ValueError):  # it is unknown, or needs arguments
+                known = False
+        if not known:
+            raise ValueError(
+                "`aggr` must be None, an Aggregation, a list, or a name that PyG resolves without "
+                "arguments, such as 'sum', 'mean', 'max', 'std', 'softmax', 'lcm', 'gru', "
+                f"'lstm', 'gnp' or 'statistics'; got {part!r}"
+            )
 
 
 def _or(names: tuple[str, ...]) -> str:

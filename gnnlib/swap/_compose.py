@@ -36,8 +36,8 @@ class Composer:
         trial = Trial.of(conv)
         if trial is not None and not trial.propagates:
             raise ValueError(
-                f"{place.title} looks at no edges, so that there is nothing to gate, to turn around "
-                f"or to delay (leave it out with exclude={place.name!r})"
+                f"{place.title} looks at no edges, so that there is nothing to gate, to turn "
+                f"around or to delay ({place.way_out})"
             )
         if hasattr(conv, "cached"):
             conv.cached = False  # gnnlib finds a graph again by itself
@@ -51,7 +51,7 @@ class Composer:
                 layer = self._cooperative(layer, place, position)
         except (TypeError, ValueError) as error:
             raise type(error)(
-                f"{place.title} cannot be swapped (exclude={place.name!r} leaves it out): {error}"
+                f"{place.title} cannot be swapped ({place.way_out}): {error}"
             ) from error
         return layer
 
@@ -100,10 +100,10 @@ class Composer:
             )
         known = self._actors.get(width or 0)
         if known is None:
-            known = self._actors[width or 0] = self._new_actor(width or 0, place)
+            known = self._actors[width or 0] = self._new_actor(width or 0)
         return known
 
-    def _new_actor(self, width: int, place: Place) -> tuple[nn.Module, float | nn.Module]:
+    def _new_actor(self, width: int) -> tuple[nn.Module, float | nn.Module]:
         options: Any = self.axes.cooperative
         net, temperature = options["action"], options["temperature"]
         if not isinstance(net, nn.Module):

@@ -32,31 +32,38 @@ class Place:
         """What an error calls it."""
         return f"{class_of(self.conv).__name__} at {self.name or '(the model itself)'}"
 
+    @property
+    def way_out(self) -> str:
+        """What to do where it cannot be swapped."""
+        return f"leave it out with exclude={self.name!r}" if self.name else "take another conv"
+
 
 def places_of(model: nn.Module, only: Selection = None, exclude: Selection = None) -> list[Place]:
-    """The PyG convs of a model that are meant, in its order; gnnlib's own layers are left alone.
+    """The PyG convs of a model that are meant, in its order; gnnlib's own layers, and convs that
+    were swapped before, are left alone.
 
     Raises:
         ValueError: there are none, or what is selected is not there.
     """
     found: dict[int, Place] = {}
     inside: set[int] = set()
+    swapped: list[str] = []
     for name, module in model.named_modules(remove_duplicate=False):
         if id(module) in found:
             found[id(module)].names.append(name)
         elif id(module) in inside:
             continue
-        elif isinstance(module, SwappedConv):
-            raise ValueError(
-                f"`model` has been swapped already, got a {type(module).__name__} at "
-                f"{name or '(the model itself)'} (ask for all axes in one call, of the model as it "
-                "was)"
-            )
-        elif hasattr(module, "forward_edges") or isinstance(module, MessagePassing):
+        elif isinstance(module, (SwappedConv, MessagePassing)) or hasattr(module, "forward_edges"):
+            swapped += [name] if isinstance(module, SwappedConv) else []
             inside.update(id(part) for part in module.modules())
             if isinstance(module, MessagePassing) and not hasattr(module, "forward_edges"):
                 found[id(module)] = Place(module, [name])
     places = list(found.values())
+    if not places and swapped:
+        raise ValueError(
+            f"`model` has been swapped already, got a SwappedConv at {swapped[0] or '(itself)'} "
+            "and no other conv (ask for all axes of a conv in one call, of the model as it was)"
+        )
     if not places:
         raise ValueError(
             "`model` must have PyG convs (MessagePassing layers) in it, and there are none among "
@@ -131,6 +138,6 @@ def arguments_of(place: Place) -> tuple[str, ...]:
         raise ValueError(
             f"a conv must be called as conv(x, edge_index, edge_weight=..., edge_attr=...) to be "
             f"cooperative, directed or delayed, and {place.title} is called with "
-            f"{', '.join(parameters)} (leave it out with exclude={place.name!r})"
+            f"{', '.join(parameters)} ({place.way_out})"
         )
     return tuple(parameters)

@@ -1,6 +1,7 @@
 """Which history a layer heard in a forward pass that is computed again, as checkpoints do."""
 
 import weakref
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ class _Call:
 
 
 # A call is held by the graph of autograd that it made, and goes with it.
-_calls: "weakref.WeakKeyDictionary[nn.Module, weakref.WeakSet[_Call]]" = weakref.WeakKeyDictionary()
+_calls: "weakref.WeakKeyDictionary[Any, weakref.WeakSet[_Call]]" = weakref.WeakKeyDictionary()
 
 
 def keep(layer: nn.Module, x: Tensor, history: History, out: Tensor) -> None:
@@ -24,7 +25,8 @@ def keep(layer: nn.Module, x: Tensor, history: History, out: Tensor) -> None:
     if torch.compiler.is_compiling() or out.grad_fn is None:
         return
     call = _Call(x, history)
-    out.grad_fn.metadata["gnnlib.swap"] = call
+    node: Any = out.grad_fn
+    node.metadata["gnnlib.swap"] = call
     _calls.setdefault(layer, weakref.WeakSet()).add(call)
 
 

@@ -173,8 +173,9 @@ def _swapped(model: Model, axes: Axes, only: Selection, exclude: Selection) -> M
         swaps += [Swapped.of(name, was, now, axes.aggr is not None) for name in place.names]
     if any(isinstance(part, SwappedConv) and part.hops > 1 for part in whole.modules()):
         _remember(whole, places)
-    whole._swaps = tuple(swaps)
-    return whole
+    whole._swaps = (*getattr(whole, "_swaps", ()), *swaps)
+    changed: Model = whole
+    return changed
 
 
 def _check_place(model: nn.Module, place: Place, axes: Axes) -> None:
@@ -191,7 +192,7 @@ def _check_place(model: nn.Module, place: Place, axes: Axes) -> None:
         if id(parameter) in own and not inside and place.name:
             raise ValueError(
                 f"{place.title} shares a parameter with {path}, and a directed layer has copies of "
-                f"its own (untie them, or leave it out with exclude={place.name!r})"
+                f"its own (untie them, or {place.way_out})"
             )
 
 

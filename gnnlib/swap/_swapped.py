@@ -81,7 +81,7 @@ class SwappedConv(nn.Module):
         if not self.delayed or not isinstance(x, Tensor):
             out: Tensor = self.layer(x, graph, weight, attr, generator=generator)
             return out
-        memory, history = Memory.present(), None
+        memory, history = Memory.present(), History()
         edges = Edges.of(graph, weight, attr, size=x.size(0))
         if memory is not None:
             history = memory.history(x)
@@ -89,11 +89,10 @@ class SwappedConv(nn.Module):
                 edges = replace(edges, k_hop=memory.k_hop(graph, edges.adj))
         elif self.memory > 0:
             history = recall(self, x)
-        edges = replace(edges, history=History() if history is None else history)
-        out = self.layer(x, edges, generator=generator)
+        out = self.layer(x, replace(edges, history=history), generator=generator)
         if memory is not None:
             if self.memory > 0:
-                keep(self, x, edges.history, out)
+                keep(self, x, history, out)
             memory.push(x)
         return out
 
