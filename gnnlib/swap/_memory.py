@@ -9,6 +9,7 @@ from torch import Tensor
 from gnnlib.adjacency import Adjacency
 from gnnlib.history import History
 from gnnlib.ops import KHop, k_hop
+from gnnlib.swap._recall import stretch
 
 # Of a thread: DataParallel calls a replica in each.
 _present = threading.local()
@@ -30,17 +31,21 @@ class Memory:
         self.hops = hops
         self.histories: list[History] = []
         self.learns = torch.is_grad_enabled()
+        self.stretch = stretch()
+        self._task = _task()
         self._traced: list[tuple[Any, KHop]] = []
         self._outer: Memory | None = None
 
     @staticmethod
     def present() -> "Memory | None":
-        """That of the innermost call under way in this thread."""
+        """That of the innermost call under way in this thread; ``None`` in a backward pass, where
+        what a call did before it is done again.
+        """
         memory: Memory | None = getattr(_present, "memory", None)
-        return memory
+        return None if memory is None or memory._task != _task() else memory
 
     def __enter__(self) -> "Memory":
-        self._outer = Memory.present()
+        self._outer = getattr(_present, "memory", None)
         _present.memory = self
         return self
 
@@ -60,14 +65,14 @@ class Memory:
         Raises:
             RuntimeError: the model learns, but not the part that this layer is in.
         """
+        if self.depth == 0:
+            return
         if self.learns and not torch.is_grad_enabled():
             raise RuntimeError(
                 "a layer that later ones hear with a delay ran without gradients, while the model "
                 "learns: pass use_reentrant=False to torch.utils.checkpoint, or leave a part that "
                 "runs under torch.no_grad() out of the swap (exclude=...)"
             )
-        if self.depth == 0:
-            return
         history = self.history(x)
         others = [known for known in self.histories if known is not history]
         self.histories = [history.push(x), *others]
@@ -87,3 +92,8 @@ class Memory:
                 return pairs
         self._traced.append((graph, k_hop(adj, self.hops)))
         return self._traced[-1][1]
+
+
+def _task() -> int:
+    """The number of the backward pass that runs at present; -1 outside of any."""
+    return -1 if torch.compiler.is_compiling() else torch._C._current_graph_task_id()

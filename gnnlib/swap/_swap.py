@@ -204,11 +204,22 @@ def _remember(model: Any, places: list[Place]) -> None:
     while all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):
         shared += 1
     path = paths[0][:shared]
-    # Lists and dictionaries of modules are not called themselves.
-    while isinstance(model.get_submodule(".".join(path)), (nn.ModuleList, nn.ModuleDict)):
+    # Lists of modules, and what else only holds them, are not called themselves.
+    while path and not _is_called(model.get_submodule(".".join(path))):
         path = path[:-1]
+    whole = model.get_submodule(".".join(path))
+    if not _is_called(whole):
+        raise ValueError(
+            f"`model` must have a forward that calls its layers, as delayed ones hear those before "
+            f"them in the same call, got a {type(whole).__name__}, which is not called itself "
+            "(swap the model that holds it)"
+        )
     remember(
-        model.get_submodule(".".join(path)),
+        whole,
         max(layer.memory for layer in layers),
         max(layer.hops for layer in layers),
     )
+
+
+def _is_called(model: nn.Module) -> bool:
+    return type(model).forward is not nn.Module.forward or "forward" in vars(model)

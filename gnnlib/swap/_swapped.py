@@ -10,7 +10,7 @@ from gnnlib.edges import Edges
 from gnnlib.history import History
 from gnnlib.layers import DelayedConv
 from gnnlib.swap._memory import Memory
-from gnnlib.swap._recall import keep, recall
+from gnnlib.swap._recall import keep, recall, stretch
 
 # What a layer of ours understands of a conv's arguments.
 SIGNALS = ("x", "edge_index", "edge_weight", "edge_attr")
@@ -89,12 +89,28 @@ class SwappedConv(nn.Module):
                 edges = replace(edges, k_hop=memory.k_hop(graph, edges.adj))
         elif self.memory > 0:
             history = recall(self, x)
+        self._check_widths(x, history)
+        if memory is not None and self.memory > 0 and stretch() is not memory.stretch:
+            keep(self, x, history)
         out = self.layer(x, replace(edges, history=history), generator=generator)
         if memory is not None:
-            if self.memory > 0:
-                keep(self, x, history, out)
             memory.push(x)
         return out
+
+    def _check_widths(self, x: Tensor, history: History) -> None:
+        """Each projection is made for a state of the width that the model's order tells."""
+        for part in self.layer.modules():
+            states = history.states[: part.memory] if isinstance(part, DelayedConv) else ()
+            for age, state in enumerate(states, start=1):
+                known: Any = part.projections
+                width = known[str(age)].in_channels if str(age) in known else x.size(-1)
+                if state.size(-1) != width:
+                    raise ValueError(
+                        f"a delayed layer must hear nodes that had {width} features {age} layers "
+                        f"ago, by the order of the model's layers, got {state.size(-1)} of them "
+                        "(where nodes are pooled, or layers called in another order, give all "
+                        "layers inputs of one width, or leave some out with exclude=...)"
+                    )
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         names = self.arguments
