@@ -84,7 +84,7 @@ class Memory:
             graph: what the layer was given.
             adj: its adjacency.
         """
-        # A graph has one adjacency, other than in a compiled call, and then another when it changes.
+        # Other than in a compiled call, a graph has one adjacency until it changes.
         key = graph if torch.compiler.is_compiling() else adj
         for known, pairs in self._found:
             if known is key:
