@@ -58,7 +58,7 @@ def affine_of(conv: nn.Module, x: Tensor, edges: Edges) -> Affine | None:
     row, known = row_of(conv), _PARTS.get(class_of(conv))
     if row is None or known is None or lowering_of(conv) is None or not serves(row, x, edges):
         return None
-    parts, aggr = known(conv), type(conv.aggr_module)
+    parts, aggr = known(conv), class_of(conv.aggr_module)
     if parts is None or aggr not in LINEAR or not is_plain(parts[0]):
         return None
     # Under autocast, or with types that do not match, torch knows better what to do, or to say.

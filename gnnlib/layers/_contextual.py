@@ -13,7 +13,7 @@ from torch_geometric.nn.resolver import activation_resolver
 from gnnlib import ops
 from gnnlib.edges import Edges
 from gnnlib.layers._edge_blocks import reduce_blocks
-from gnnlib.lowering import Features, aggregate, degrees, hooked, listened, message_edges
+from gnnlib.lowering import Features, aggregate, class_of, degrees, hooked, listened, message_edges
 from gnnlib.ops._gather_activate import Activation
 
 Reduction = Literal["sum", "mean", "max", "sym"]
@@ -243,7 +243,7 @@ def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 def _in_kernel(act: Callable[[Tensor], Tensor]) -> tuple[Activation, float | None] | None:
     """What the kernel calls an activation, if it knows it."""
     module: Any = next((module for function, module in _MODULES if function is act), act)
-    known = _KERNEL.get(type(module))  # no subclass, whose forward may be another
+    known = _KERNEL.get(class_of(module))  # no subclass, whose forward may be another
     return None if known is None or hooked(module) else known(module)
 
 

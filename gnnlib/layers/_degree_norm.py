@@ -55,7 +55,7 @@ def norm_of(conv: Any, norm: Any) -> Norm | None:
     kind = class_of(conv)
     if norm == "auto":
         return "dir" if kind in _NORMALISE and conv.normalize else None
-    sums = kind in _SUM and type(conv.aggr_module) is pyg.SumAggregation
+    sums = kind in _SUM and class_of(conv.aggr_module) is pyg.SumAggregation
     if norm is not None and not sums:
         got = f"{kind.__name__} with aggr={conv.aggr!r}" if kind in _SUM else kind.__name__
         raise ValueError(

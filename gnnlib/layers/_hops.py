@@ -46,11 +46,23 @@ def hear(
         return _summed(convs, states, edges, scales)
     if all(_reduces(conv) for conv in convs):
         return _reduced(convs, states, edges, scales)
+    _check_not_explained(convs)
     heard = [
         run(conv, features_for(conv, (state, x)), edges.hop(hop), generator)
         for hop, (conv, state) in enumerate(zip(convs, states, strict=True), start=2)
     ]
     return _sum(heard, scales)
+
+
+def _check_not_explained(convs: Sequence[nn.Module]) -> None:
+    if torch.compiler.is_compiling():
+        return
+    if any(getattr(part, "explain", False) for conv in convs for part in conv.modules()):
+        raise ValueError(
+            "a delayed conv cannot be explained by its edges, as it also hears pairs of nodes "
+            "further apart, which are no edges of an explainer's mask (explain by the features of "
+            "nodes alone: edge_mask_type=None)"
+        )
 
 
 # Bytes of projected features that are summed at once: more would not stay in the cache.
@@ -83,7 +95,7 @@ def _norm(conv: Any) -> Norm | None:
     if class_of(conv) is pyg.GCNConv:
         return "sym" if conv.normalize else "none"
     norms: dict[type, Norm] = {aggr.SumAggregation: "none", aggr.MeanAggregation: "mean"}
-    return norms.get(type(conv.aggr_module))
+    return norms.get(class_of(conv.aggr_module))
 
 
 def _reduces(conv: Any) -> bool:

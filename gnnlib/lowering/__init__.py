@@ -17,6 +17,7 @@ from gnnlib.lowering._both_ways import Way as Way
 from gnnlib.lowering._both_ways import heard_both_ways as heard_both_ways
 from gnnlib.lowering._both_ways import scales as scales
 from gnnlib.lowering._both_ways import sum_of_both_ways as sum_of_both_ways
+from gnnlib.lowering._class import class_of as class_of
 from gnnlib.lowering._linear import hooked as hooked
 from gnnlib.lowering._linear import is_plain as is_plain
 from gnnlib.lowering._propagation import gcn_aggregate as gcn_aggregate
@@ -26,7 +27,6 @@ from gnnlib.lowering._row import sides as sides
 from gnnlib.lowering._run import message_edges as message_edges
 from gnnlib.lowering._run import run as run
 from gnnlib.lowering._run import serves as serves
-from gnnlib.lowering._table import class_of as class_of
 from gnnlib.lowering._table import lowering_of as lowering_of
 from gnnlib.lowering._table import row_of as row_of
 from gnnlib.lowering._table import watched as watched

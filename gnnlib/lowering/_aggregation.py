@@ -11,6 +11,7 @@ from torch_geometric.nn import aggr
 from gnnlib import ops
 from gnnlib.edges import Edges
 from gnnlib.lowering._aggregate import aggregate, degrees, listened
+from gnnlib.lowering._class import class_of
 from gnnlib.ops._gather_statistics import Statistic
 
 # What each module needs to know of its messages.
@@ -28,7 +29,7 @@ LINEAR = (aggr.SumAggregation, aggr.MeanAggregation)
 
 def why_not_aggregation(module: Any) -> str | None:
     """Why a module has no fused form; ``None`` if it has one."""
-    kind = type(module)
+    kind = class_of(module)
     if kind in (aggr.VarAggregation, aggr.StdAggregation, aggr.SoftmaxAggregation):
         semi = module.var_aggr.semi_grad if kind is aggr.StdAggregation else module.semi_grad
         return f"{kind.__name__} with semi_grad=True, half a gradient" if semi else None
@@ -44,14 +45,14 @@ def why_not_aggregation(module: Any) -> str | None:
 
 def kernels_of(module: Any) -> str:
     """The kernels that :func:`aggregate_as` runs a module on."""
-    kind = type(module)
+    kind = class_of(module)
     if kind is aggr.DegreeScalerAggregation:
         return kernels_of(module.aggr)
     parts = list(module.aggrs) if kind is aggr.MultiAggregation else [module]
     names = _statistics(parts)
-    others = [kernels_of(part) for part in parts if type(part) is aggr.MultiAggregation]
-    others += ["gather_reduce mul" for part in parts if type(part) is aggr.MulAggregation]
-    others += ["gather_softmax" for part in parts if type(part) is aggr.SoftmaxAggregation]
+    others = [kernels_of(part) for part in parts if class_of(part) is aggr.MultiAggregation]
+    others += ["gather_reduce mul" for part in parts if class_of(part) is aggr.MulAggregation]
+    others += ["gather_softmax" for part in parts if class_of(part) is aggr.SoftmaxAggregation]
     if names:
         kernel = "gather_reduce" if _alone(names) else "gather_statistics"
         others.insert(0, f"{kernel} {', '.join(names)}")
@@ -66,10 +67,10 @@ def aggregate_as(module: Any, x: Tensor, edges: Edges) -> Tensor:
         x: ``[N_src, F]``.
         edges: the edges; weights multiply messages, a node hears through its own gate.
     """
-    if type(module) is aggr.DegreeScalerAggregation:
+    if class_of(module) is aggr.DegreeScalerAggregation:
         out = aggregate_as(module.aggr, x, edges)
         return torch.cat([out * s.unsqueeze(-1) for s in degree_scales(module, edges, out)], -1)
-    if type(module) is aggr.MultiAggregation:
+    if class_of(module) is aggr.MultiAggregation:
         combined: Tensor = module.combine(aggregate_each(module.aggrs, x, edges))
         return combined
     return aggregate_each([module], x, edges)[0]
@@ -101,7 +102,9 @@ def degree_scales(module: Any, edges: Edges, like: Tensor) -> list[Tensor]:
 
 
 def _statistics(modules: Sequence[Any]) -> list[Statistic]:
-    return list(dict.fromkeys(_STATISTIC[type(m)] for m in modules if type(m) in _STATISTIC))
+    return list(
+        dict.fromkeys(_STATISTIC[class_of(m)] for m in modules if class_of(m) in _STATISTIC)
+    )
 
 
 def _alone(names: Sequence[Statistic]) -> bool:
@@ -109,7 +112,7 @@ def _alone(names: Sequence[Statistic]) -> bool:
 
 
 def _finished(module: Any, found: dict[Any, Tensor], x: Tensor, edges: Edges) -> Tensor:
-    kind = type(module)
+    kind = class_of(module)
     if kind is aggr.StdAggregation:
         # PyG's: what is no larger than its floor is 0.
         std = found["var"].clamp(min=1e-5).sqrt()

@@ -15,6 +15,7 @@ from gnnlib.lowering._aggregation import (
     kernels_of,
     why_not_aggregation,
 )
+from gnnlib.lowering._class import class_of
 from gnnlib.lowering._linear import projected
 from gnnlib.lowering._propagation import Propagation, gcn_propagation
 from gnnlib.lowering._row import Features, Row, one_side, same_dtype, sides
@@ -22,7 +23,7 @@ from gnnlib.lowering._row import Features, Row, one_side, same_dtype, sides
 
 def sums_only(conv: Any) -> str | None:
     """Why a conv whose lowering only sums is left, if it does anything else."""
-    summed = type(conv.aggr_module) is pyg.SumAggregation
+    summed = class_of(conv.aggr_module) is pyg.SumAggregation
     return None if summed else f"aggr={conv.aggr!r}: fused with 'add' only"
 
 
@@ -38,7 +39,7 @@ def _gcn(conv: Any, x: Features, edges: Edges) -> Tensor:
 
 
 def _aggregated(conv: Any, lin: Any, x: Tensor, edges: Edges) -> Tensor:
-    if type(conv.aggr_module) in LINEAR:
+    if class_of(conv.aggr_module) in LINEAR:
         return projected(lin, x, lambda h: aggregate_as(conv.aggr_module, h, edges))
     out: Tensor = lin(aggregate_as(conv.aggr_module, x, edges))
     return out

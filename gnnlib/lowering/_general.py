@@ -17,7 +17,7 @@ def general(conv: nn.Module, x: Features, edges: Edges) -> Tensor:
     edge_index, weight, attr = edges.edge_index, edges.weight, edges.attr
     if getattr(conv, "flow", None) == "target_to_source":
         edge_index = edge_index.flip(0)
-    gate = edges.mask
+    gate, kept = edges.mask, None
     if gate is not None:
         kept = gate != 0
         edge_index, gate = edge_index[:, kept], gate[kept]
@@ -32,19 +32,20 @@ def general(conv: nn.Module, x: Features, edges: Edges) -> Tensor:
                 "leave it out, or choose a conv that uses it"
             )
     if gate is not None and isinstance(conv, MessagePassing):
+        twin = _gated(conv, edge_index, gate, edges)
         if conv.explain:
-            raise ValueError(
-                f"{type(conv).__name__} is being explained behind gates, and an explainer's mask "
-                "of all edges does not fit the open ones: explain the conv itself"
-            )
-        conv = _gated(conv, edge_index, gate, edges)
+            _take_masks(twin, kept)
+        conv = twin
     return conv(x, edge_index, **signals)  # type: ignore[no-any-return]
 
 
 def _gated(conv: MessagePassing, edge_index: Tensor, gate: Tensor, edges: Edges) -> MessagePassing:
     """The conv, its messages multiplied by the gates of their edges, for the gates' gradient."""
     # A twin with the same weights and hooks of its own: other threads run the conv meanwhile.
-    twin = copy.copy(conv)
+    twin: Any = copy.copy(conv)
+    for name, part in vars(conv).items():
+        if getattr(part, "__self__", None) is conv:  # a method that was replaced
+            setattr(twin, name, part.__func__.__get__(twin))
     current = gate
 
     def before_propagate(module: Any, inputs: Any) -> None:
@@ -61,7 +62,16 @@ def _gated(conv: MessagePassing, edge_index: Tensor, gate: Tensor, edges: Edges)
         setattr(twin, name, getattr(conv, name).copy())
     twin.register_propagate_forward_pre_hook(before_propagate)
     twin.register_message_forward_hook(after_message)
-    return twin
+    gated: MessagePassing = twin
+    return gated
+
+
+def _take_masks(twin: Any, kept: Tensor | None) -> None:
+    """Leave an explainer's masks of all edges with those that are kept."""
+    mask, loops = twin._edge_mask[kept], twin._loop_mask[kept]
+    twin._parameters = twin._parameters.copy()
+    twin._parameters.pop("_edge_mask", None)
+    twin._edge_mask, twin._loop_mask = mask, loops
 
 
 def _gate_of(edge_index: Tensor, conv: Any, edges: Edges) -> Tensor:

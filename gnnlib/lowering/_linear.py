@@ -7,6 +7,8 @@ import torch_geometric.nn as pyg
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from gnnlib.lowering._class import class_of
+
 
 def hooked(module: nn.Module) -> bool:
     """Whether somebody wants to see a module's own call."""
@@ -15,12 +17,12 @@ def hooked(module: nn.Module) -> bool:
 
 def is_plain(lin: Any) -> bool:
     """Whether a module is known to be ``x @ weight.T + bias`` and nothing else."""
-    return type(lin) in (pyg.Linear, nn.Linear) and not hooked(lin)
+    return class_of(lin) in (pyg.Linear, nn.Linear) and not hooked(lin)
 
 
 def is_lazy(lin: Any) -> bool:
     """Whether a linear map of PyG's will learn its width from its first input."""
-    return type(lin) is pyg.Linear and hasattr(lin, "_hook")
+    return class_of(lin) is pyg.Linear and hasattr(lin, "_hook")
 
 
 def projected(lin: Any, x: Tensor, operator: Callable[[Tensor], Tensor]) -> Tensor:

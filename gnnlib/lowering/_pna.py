@@ -16,6 +16,7 @@ from gnnlib.lowering._aggregation import (
     kernels_of,
     why_not_aggregation,
 )
+from gnnlib.lowering._class import class_of
 from gnnlib.lowering._linear import is_plain
 from gnnlib.lowering._row import Features, Row, one_side
 
@@ -79,7 +80,7 @@ def _shifted(parts: list[Any], own: Tensor, sent: Tensor, edges: Edges) -> list[
     shift = own * (count > 0)  # who hears nobody has 0 for every statistic
     found = []
     for part, statistic in zip(parts, aggregate_each(parts, sent, edges), strict=True):
-        kind = type(part)
+        kind = class_of(part)
         if kind is aggr.SumAggregation:
             statistic = torch.addcmul(statistic, own, count)
         elif kind in _SHIFTED:
@@ -90,13 +91,13 @@ def _shifted(parts: list[Any], own: Tensor, sent: Tensor, edges: Edges) -> list[
 
 def _parts(scaler: Any) -> list[Any]:
     inner = scaler.aggr
-    return list(inner.aggrs) if type(inner) is aggr.MultiAggregation else [inner]
+    return list(inner.aggrs) if class_of(inner) is aggr.MultiAggregation else [inner]
 
 
 def _why_not(conv: Any) -> str | None:
     scaler = conv.aggr_module
-    if type(scaler) is not aggr.DegreeScalerAggregation:
-        return f"{type(scaler).__name__} for its DegreeScalerAggregation"
+    if class_of(scaler) is not aggr.DegreeScalerAggregation:
+        return f"{class_of(scaler).__name__} for its DegreeScalerAggregation"
     if conv.edge_dim is not None:
         return f"edge_dim={conv.edge_dim}"
     if any(len(nn) > 1 for nn in conv.pre_nns):
@@ -106,7 +107,7 @@ def _why_not(conv: Any) -> str | None:
     if getattr(scaler.aggr, "mode", "cat") != "cat":
         return f"mode={scaler.aggr.mode!r}"
     kinds = (aggr.SumAggregation, *_SHIFTED, *_UNCHANGED)
-    other = [part for part in _parts(scaler) if type(part) not in kinds]
+    other = [part for part in _parts(scaler) if class_of(part) not in kinds]
     if other:
         return f"no fused form of {type(other[0]).__name__} of messages with two ends"
     return why_not_aggregation(scaler)

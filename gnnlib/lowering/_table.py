@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from gnnlib.lowering import _attention, _convolution, _pna, _spectral
+from gnnlib.lowering._class import class_of
 from gnnlib.lowering._linear import hooked, is_lazy
 from gnnlib.lowering._row import Lowering, Row
 
@@ -25,12 +26,6 @@ _PARTS = frozenset(
     {"propagate", "message", "aggregate", "update", "message_and_aggregate"}
     | {"edge_updater", "edge_update"}
 )
-
-
-def class_of(conv: nn.Module) -> type:
-    """A conv's class as its author wrote it, accelerated or not."""
-    written: type = getattr(type(conv), "_written_class", type(conv))
-    return written
 
 
 def row_of(conv: nn.Module) -> Row | None:
@@ -61,7 +56,7 @@ def watched(conv: Any) -> str | None:
     for name in _MESSAGE_HOOKS:
         if getattr(conv, name):
             return f"a hook: {name.strip('_').removesuffix('s')}"
-    replaced = _PARTS & vars(conv).keys()
+    replaced = {name for name in _PARTS & vars(conv).keys() if not _is_put_back(conv, name)}
     if replaced:
         return f"its {min(replaced)} was replaced"
     # A lowering may do the work of what is inside the conv without calling it.
@@ -73,6 +68,13 @@ def watched(conv: Any) -> str | None:
         if "forward" in vars(part):
             return f"the forward of its {name} was replaced"
     return None
+
+
+def _is_put_back(conv: Any, name: str) -> bool:
+    """Whether a part is that of the conv's class, which PyG sets after an explanation."""
+    part = getattr(vars(conv)[name], "__func__", None)
+    own = (getattr(type(conv), f"_{how}_{name}", None) for how in ("jinja", "orig"))
+    return part is not None and part in own
 
 
 def lowering_of(conv: nn.Module) -> Lowering | None:

@@ -4,8 +4,12 @@ import functools
 from typing import Any
 
 from torch import nn
+from torch_geometric.nn import Sequential
 
 from gnnlib.swap._memory import Memory
+
+# Arguments of PyG's models by which layers leave out nodes that no later one hears.
+_TRIMS = ("num_sampled_nodes_per_hop", "num_sampled_edges_per_hop")
 
 
 def remember(model: nn.Module, depth: int, hops: int) -> None:
@@ -18,6 +22,8 @@ def remember(model: nn.Module, depth: int, hops: int) -> None:
         depth: how many earlier states they hear.
         hops: the farthest hop that they hear.
     """
+    if isinstance(model, Sequential):
+        vars(model).pop("forward", None)  # PyG writes one for every object, to the same effect
     written: Any = type(model)
     model.__class__ = _remembering_class(written)
     known: Any = model
@@ -48,6 +54,11 @@ def _remembering_class(written: Any) -> Any:
 
     @functools.wraps(original)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if any(kwargs.get(name) is not None for name in _TRIMS):
+            raise ValueError(
+                "a delayed model cannot be trimmed, as its later layers still hear, with a delay, "
+                f"nodes that would be left out; got {' and '.join(_TRIMS)} (leave them out)"
+            )
         with Memory(self._memory_depth, self._memory_hops):
             return original(self, *args, **kwargs)
 

@@ -162,6 +162,8 @@ def _swapped(model: Model, axes: Axes, only: Selection, exclude: Selection) -> M
         now, was = place.conv, class_of(place.conv).__name__
         if axes.wraps:
             now = SwappedConv(composer.compose(place, position), was, arguments[position])
+            if not place.conv.training:
+                now.eval()
             for name in place.names:
                 parent, _, last = name.rpartition(".")
                 if name:
