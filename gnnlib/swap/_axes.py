@@ -117,7 +117,7 @@ def _delayed(delay: Any, hops: Any) -> dict[str, Any] | None:
             "`delay` must be None, a whole number of at least 1 (1 is that of DRew), math.inf to "
             f"hear all as they are, or a dictionary of options ({', '.join(_DELAY)}); got {value!r}"
         )
-    return options | {"delay": value}
+    return options | {"delay": value if value == math.inf else int(value)}
 
 
 def _options(axis: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
