@@ -70,7 +70,7 @@ test-slow: setup
 	$(BIN)/pytest -m slow
 
 # One after another, and all of them, even where a side disagrees in one.
-BENCHMARKS := kernels.gather_reduce kernels.segments kernels.neighbours kernels.contextual kernels.k_hop kernels.scaling layers.accelerate layers.aggregations layers.delayed layers.directed layers.cognn rewiring.ollivier_ricci rewiring.forman rewiring.sdrf rewiring.borf rewiring.fosr rewiring.laser
+BENCHMARKS := kernels.gather_reduce kernels.segments kernels.neighbours kernels.contextual kernels.k_hop kernels.scaling layers.accelerate layers.aggregations layers.delayed layers.directed layers.swap layers.cognn rewiring.ollivier_ricci rewiring.forman rewiring.sdrf rewiring.borf rewiring.fosr rewiring.laser
 bench: setup
 	failed=; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 

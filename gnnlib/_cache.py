@@ -21,8 +21,12 @@ def version(edges: Any) -> tuple[int, ...] | None:
     """How often a tensor was edited in place; ``None`` for what does not count it."""
     if not isinstance(edges, Tensor):
         return None
-    parts = (edges, edges.as_tensor()) if isinstance(edges, EdgeIndex) else (edges,)
-    return None if any(t.is_inference() for t in parts) else tuple(t._version for t in parts)
+    if edges.is_inference():
+        return None
+    if isinstance(edges, EdgeIndex):
+        inner = edges.as_tensor()
+        return None if inner.is_inference() else (edges._version, inner._version)
+    return (edges._version,)  # every layer comes by here, so that each step counts
 
 
 _MOST = 32

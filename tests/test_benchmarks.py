@@ -25,8 +25,8 @@ def load(monkeypatch):
 MODULES = (
     "kernels.gather_reduce", "kernels.segments", "kernels.neighbours", "kernels.contextual",
     "kernels.k_hop", "kernels.scaling", "layers.cognn", "layers.accelerate", "layers.delayed",
-    "layers.directed", "rewiring.ollivier_ricci", "rewiring.forman", "rewiring.sdrf",
-    "rewiring.borf", "rewiring.fosr", "rewiring.laser",
+    "layers.directed", "layers.swap", "rewiring.ollivier_ricci", "rewiring.forman",
+    "rewiring.sdrf", "rewiring.borf", "rewiring.fosr", "rewiring.laser",
 )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ class Memory:
         self.learns = torch.is_grad_enabled()
         self.stretch = stretch()
         self._task = _task()
-        self._traced: list[tuple[Any, KHop]] = []
+        self._found: list[tuple[Any, KHop]] = []
         self._outer: Memory | None = None
 
     @staticmethod
@@ -84,14 +84,13 @@ class Memory:
             graph: what the layer was given.
             adj: its adjacency.
         """
-        if not torch.compiler.is_compiling():
-            return k_hop(adj, self.hops)
-        # In a compiled graph nothing is found again by itself.
-        for known, pairs in self._traced:
-            if known is graph:
+        # Other than in a compiled call, a graph has one adjacency until it changes.
+        key = graph if torch.compiler.is_compiling() else adj
+        for known, pairs in self._found:
+            if known is key:
                 return pairs
-        self._traced.append((graph, k_hop(adj, self.hops)))
-        return self._traced[-1][1]
+        self._found.append((key, k_hop(adj, self.hops)))
+        return self._found[-1][1]
 
 
 def _task() -> int:

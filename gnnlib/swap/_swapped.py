@@ -36,6 +36,12 @@ class SwappedConv(nn.Module):
         self.hops = max((part.hops for part in delayed), default=1)
         self.memory = max((part.memory for part in delayed), default=0)
         self.delayed = bool(delayed)
+        # Of states that are projected, how wide they are, by how many layers ago they were.
+        self.projected = {
+            int(age): linear.in_channels
+            for part in delayed
+            for age, linear in part.projections.items()
+        }
 
     @property
     def in_channels(self) -> Any:
@@ -83,34 +89,33 @@ class SwappedConv(nn.Module):
             return out
         memory, history = Memory.present(), History()
         edges = Edges.of(graph, weight, attr, size=x.size(0))
+        pairs = edges.k_hop
         if memory is not None:
             history = memory.history(x)
             if self.hops > 1:
-                edges = replace(edges, k_hop=memory.k_hop(graph, edges.adj))
+                pairs = memory.k_hop(graph, edges.adj)
         elif self.memory > 0:
             history = recall(self, x)
         self._check_widths(x, history)
         if memory is not None and self.memory > 0 and stretch() is not memory.stretch:
             keep(self, x, history)
-        out = self.layer(x, replace(edges, history=history), generator=generator)
+        edges = replace(edges, k_hop=pairs, history=history)
+        out = self.layer(x, edges, generator=generator)
         if memory is not None:
             memory.push(x)
         return out
 
     def _check_widths(self, x: Tensor, history: History) -> None:
         """Each projection is made for a state of the width that the model's order tells."""
-        for part in self.layer.modules():
-            states = history.states[: part.memory] if isinstance(part, DelayedConv) else ()
-            for age, state in enumerate(states, start=1):
-                known: Any = part.projections
-                width = known[str(age)].in_channels if str(age) in known else x.size(-1)
-                if state.size(-1) != width:
-                    raise ValueError(
-                        f"a delayed layer must hear nodes that had {width} features {age} layers "
-                        f"ago, by the order of the model's layers, got {state.size(-1)} of them "
-                        "(where nodes are pooled, or layers called in another order, give all "
-                        "layers inputs of one width, or leave some out with exclude=...)"
-                    )
+        for age, state in enumerate(history.states[: self.memory], start=1):
+            width = self.projected.get(age, x.size(-1))
+            if state.size(-1) != width:
+                raise ValueError(
+                    f"a delayed layer must hear nodes that had {width} features {age} layers "
+                    f"ago, by the order of the model's layers, got {state.size(-1)} of them "
+                    "(where nodes are pooled, or layers called in another order, give all "
+                    "layers inputs of one width, or leave some out with exclude=...)"
+                )
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         names = self.arguments
