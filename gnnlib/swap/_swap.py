@@ -1,7 +1,7 @@
 """`swap`: another layer in the place of every PyG conv of a model."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +19,7 @@ from gnnlib.swap._remember import remember
 from gnnlib.swap._swapped import SwappedConv
 from gnnlib.swap._widths import is_unmade
 
+T = TypeVar("T")
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -151,17 +152,16 @@ def _swapped(model: Model, axes: Axes, only: Selection, exclude: Selection) -> M
         return model
     for place in places:
         _check_place(model, place, axes)
-    arguments = [arguments_of(place) if axes.wraps else () for place in places]
+    arguments = _of_each(places, lambda place, _: arguments_of(place)) if axes.wraps else []
     if axes.aggr is not None:
-        for place in places:
-            exchange(place, axes.aggr)
-    composer = Composer(axes, places)
+        _of_each(places, lambda place, _: exchange(place, axes.aggr))
+    layers = _of_each(places, Composer(axes, places).compose) if axes.wraps else []
     whole: Any = model
     swaps = []
     for position, place in enumerate(places):
         now, was = place.conv, class_of(place.conv).__name__
         if axes.wraps:
-            now = SwappedConv(composer.compose(place, position), was, arguments[position])
+            now = SwappedConv(layers[position], was, arguments[position])
             if not place.conv.training:
                 now.eval()
             for name in place.names:
@@ -178,6 +178,26 @@ def _swapped(model: Model, axes: Axes, only: Selection, exclude: Selection) -> M
     whole._swaps = (*getattr(whole, "_swaps", ()), *swaps)
     changed: Model = whole
     return changed
+
+
+def _of_each(places: list[Place], make: Callable[[Place, int], T]) -> list[T]:
+    """What becomes of every conv; if some are refused, one error names them all."""
+    made, refused = [], []
+    for position, place in enumerate(places):
+        try:
+            made.append(make(place, position))
+        except (TypeError, ValueError) as error:  # noqa: PERF203 (to go on with the next)
+            refused.append((place, error))
+    if len(refused) == 1:
+        raise refused[0][1]
+    if refused:
+        first = refused[0][1]
+        others = ", ".join(place.title for place, _ in refused[1:])
+        names = [place.name for place, _ in refused]
+        raise type(first)(
+            f"{first}; nor can {others} (exclude={names!r} leaves all of these out)"
+        ) from first
+    return made
 
 
 def _check_place(model: nn.Module, place: Place, axes: Axes) -> None:
