@@ -439,7 +439,7 @@ def test_parts_of_neighbourhoods() -> None:
     for axes in ({"directed": True}, {"cooperative": True}, {"delay": 1}):
         other = GNN(5, 8, 2, 4, **axes).double().eval()
         assert other(x, edge_index).shape == (4, 4)
-        with pytest.raises(ValueError, match="num_sampled_nodes_per_hop.*(must be None|leave)"):
+        with pytest.raises(ValueError, match=r"num_sampled_nodes_per_hop.*(must be None|leave)"):
             other(x, edge_index, **counts)
         with pytest.raises(ValueError, match="`inference` must not be called unless"):
             other.inference_per_layer(0, x, edge_index, 4)
