@@ -58,10 +58,11 @@ def decide(
         mode: ``"sample"`` with noise, ``"argmax"`` without, ``"expected"`` for the probabilities.
         generator: source of the noise; ``None`` for torch's own.
     """
-    logits = logits.float()  # float16 would overflow at low temperatures
+    # float16 would overflow at low temperatures
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     noise = 0.0 if mode != "sample" else _gumbel(logits, generator)
     if isinstance(temperature, Tensor):
-        temperature = temperature.float().view(-1, 1)
+        temperature = temperature.to(logits.dtype).view(-1, 1)
     if actions == "factorised":
         # Of two classes, the softmax is the sigmoid of their difference.
         margin = (logits + noise)[:, 0::2] - (logits + noise)[:, 1::2]
