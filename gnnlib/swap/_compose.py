@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch_geometric.nn.dense import Linear
 
@@ -39,8 +40,6 @@ class Composer:
                 f"{place.title} looks at no edges, so that there is nothing to gate, to turn "
                 f"around or to delay ({place.way_out})"
             )
-        if hasattr(conv, "cached"):
-            conv.cached = False  # gnnlib finds a graph again by itself
         layer: nn.Module = conv
         try:
             if self.axes.delayed is not None:
@@ -65,11 +64,12 @@ class Composer:
             age = hop - options["delay"]
             before = self.widths[position - age]
             if before != width and before is not None and width is not None:
-                projections[age] = Linear(before, width, bias=False)
+                projections[age] = _like(conv, Linear(before, width, bias=False))
         layer = DelayedConv(conv, hops, **options, projections=projections)
         for other in layer.convs[1:]:
-            weights = layer.convs[0].state_dict()
-            other.load_state_dict({name: weights[name] for name in other.state_dict()})
+            _begin_as(layer.convs[0], other)
+        if layer.hop_logits is not None:
+            layer.hop_logits = nn.Parameter(_like(conv, layer.hop_logits.detach()))
         return layer
 
     def _cooperative(self, layer: nn.Module, place: Place, position: int) -> nn.Module:
@@ -100,14 +100,14 @@ class Composer:
             )
         known = self._actors.get(width or 0)
         if known is None:
-            known = self._actors[width or 0] = self._new_actor(width or 0)
+            known = self._actors[width or 0] = self._new_actor(width or 0, place.conv)
         return known
 
-    def _new_actor(self, width: int) -> tuple[nn.Module, float | nn.Module]:
+    def _new_actor(self, width: int, conv: nn.Module) -> tuple[nn.Module, float | nn.Module]:
         options: Any = self.axes.cooperative
         net, temperature = options["action"], options["temperature"]
         if not isinstance(net, nn.Module):
-            net = ActionNet(
+            made = ActionNet(
                 width,
                 options["action_channels"],
                 options["action_layers"],
@@ -115,13 +115,31 @@ class Composer:
                 dropout=options["dropout"],
                 act=options["act"],
             )
+            net = _like(conv, made)
         if options["learn_temperature"]:
-            temperature = Temperature(width, options["tau0"])
+            temperature = _like(conv, Temperature(width, options["tau0"]))
         return net, temperature
 
 
 def _directed(layer: nn.Module, options: dict[str, Any]) -> nn.Module:
     directed = DirectedConv(layer, **options)
     if directed.conv_in is not None and directed.conv_out is not None:
-        directed.conv_out.load_state_dict(directed.conv_in.state_dict())
+        _begin_as(directed.conv_in, directed.conv_out)
+    if options["learn_alpha"]:
+        _like(layer, directed.alpha)
     return directed
+
+
+def _like(conv: nn.Module, new: Any) -> Any:
+    """What is new in a layer, where the conv's weights are and of their dtype."""
+    like = next((p for p in conv.parameters() if p.is_floating_point()), None)
+    return new if like is None else new.to(like.device, like.dtype)
+
+
+def _begin_as(conv: nn.Module, other: nn.Module) -> None:
+    """Give a copy of a conv, which may lack parts of it, the same numbers."""
+    # Not by state_dict, which is not what load_state_dict takes of parametrized layers of PyG.
+    numbers = {**dict(conv.named_parameters()), **dict(conv.named_buffers())}
+    with torch.no_grad():
+        for name, value in (*other.named_parameters(), *other.named_buffers()):
+            value.copy_(numbers[name])
