@@ -1,5 +1,6 @@
 """A model whose every call opens a memory, and closes it again."""
 
+import copyreg
 import functools
 from typing import Any
 
@@ -24,10 +25,21 @@ def remember(model: nn.Module, depth: int, hops: int) -> None:
     """
     if isinstance(model, Sequential):
         vars(model).pop("forward", None)  # PyG writes one for every object, to the same effect
+    if "forward" in vars(model):
+        raise ValueError(
+            "`model` must have its forward in its class, where layers that hear earlier ones find "
+            f"when a call begins, got a {type(model).__name__} whose forward was replaced on the "
+            "object (swap it before it is replaced, or write a subclass)"
+        )
     written: Any = type(model)
     model.__class__ = _remembering_class(written)
     known: Any = model
     known._memory_depth, known._memory_hops = depth, hops
+
+
+def remembers(model: nn.Module) -> bool:
+    """Whether every call of a model keeps what its layers see."""
+    return isinstance(model, _Remembering)
 
 
 class _Remembering:
@@ -39,13 +51,33 @@ class _Remembering:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The class is made at run time, so that pickle and copy have to make it again.
-        made: tuple[Any, ...] = super().__reduce_ex__(protocol)  # type: ignore[assignment]
+        made: tuple[Any, ...] = self._forgetful().__reduce_ex__(protocol)
+        if made[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
+            return (_remade, (made[0], made[1], self._memory_depth, self._memory_hops), *made[2:])
         return (_blank, (self._forgetful_class,), *made[2:])
+
+    def _forgetful(self) -> Any:
+        """This object as it would be of its own class."""
+        forgetful: Any = nn.Module.__new__(self._forgetful_class)  # that of torch.fx makes a class
+        vars(forgetful).update(vars(self))
+        return forgetful
 
 
 def _blank(written: Any) -> Any:
     made: Any = _remembering_class(written)
     return made.__new__(made)
+
+
+def _remade(make: Any, arguments: Any, depth: int, hops: int) -> Any:
+    made = make(*arguments)
+    remember(made, depth, hops)
+    return made
+
+
+def _deepcopy(self: Any, memo: Any) -> Any:
+    made = self._forgetful().__deepcopy__(memo)
+    remember(made, self._memory_depth, self._memory_hops)
+    return made
 
 
 @functools.cache
@@ -71,4 +103,6 @@ def _remembering_class(written: Any) -> Any:
         "__qualname__": written.__qualname__,
         "__doc__": written.__doc__,
     }
+    if hasattr(written, "__deepcopy__"):
+        namespace["__deepcopy__"] = _deepcopy
     return type(written.__name__, (_Remembering, written), namespace)

@@ -15,7 +15,7 @@ from gnnlib.swap._axes import Axes
 from gnnlib.swap._compose import Composer
 from gnnlib.swap._fates import Swapped
 from gnnlib.swap._find import Place, Selection, arguments_of, places_of
-from gnnlib.swap._remember import remember
+from gnnlib.swap._remember import remember, remembers
 from gnnlib.swap._swapped import SwappedConv
 from gnnlib.swap._widths import is_unmade
 
@@ -140,8 +140,9 @@ def _copied(model: Model) -> Model:
         return copy.deepcopy(model)
     except (TypeError, RuntimeError) as error:  # what pickle and torch say of a lock or a non-leaf
         raise TypeError(
-            f"`model` cannot be copied, as something in it cannot: {error} (pass inplace=True, or "
-            "swap the part of the model that holds the layers)"
+            f"`model` cannot be copied, as something in it cannot: {error} (swap the part of "
+            "the model that holds the layers, as in model.encoder = gnnlib.swap(model.encoder, "
+            "...); torch.nn.utils.parametrizations has norms of weights that can be copied)"
         ) from error
 
 
@@ -152,6 +153,8 @@ def _swapped(model: Model, axes: Axes, only: Selection, exclude: Selection) -> M
         return model
     for place in places:
         _check_place(model, place, axes)
+    for place in places:
+        _forget(place.conv)
     arguments = _of_each(places, lambda place, _: arguments_of(place)) if axes.wraps else []
     if axes.aggr is not None:
         _of_each(places, lambda place, _: exchange(place, axes.aggr))
@@ -173,8 +176,9 @@ def _swapped(model: Model, axes: Axes, only: Selection, exclude: Selection) -> M
         else:
             fuse(now)
         swaps += [Swapped.of(name, was, now, axes.aggr is not None) for name in place.names]
-    if any(isinstance(part, SwappedConv) and part.hops > 1 for part in whole.modules()):
-        _remember(whole, places)
+    delayed = [part for part in whole.modules() if isinstance(part, SwappedConv) and part.delayed]
+    if axes.delayed is not None and any(layer.hops > 1 for layer in delayed):
+        _remember(whole, places, delayed)
     whole._swaps = (*getattr(whole, "_swaps", ()), *swaps)
     changed: Model = whole
     return changed
@@ -218,9 +222,17 @@ def _check_place(model: nn.Module, place: Place, axes: Axes) -> None:
             )
 
 
-def _remember(model: Any, places: list[Place]) -> None:
+def _forget(conv: Any) -> None:
+    """Drop the graph that a conv has cached: gnnlib finds a graph again by itself."""
+    if hasattr(conv, "cached"):
+        conv.cached = False
+        for name in vars(conv):
+            if name.startswith("_cached_"):  # PyG uses what is there, whatever `cached` says
+                setattr(conv, name, None)
+
+
+def _remember(model: Any, places: list[Place], layers: list[SwappedConv]) -> None:
     """Open a memory in every call of the smallest module that holds all delayed layers."""
-    layers = [part for part in model.modules() if isinstance(part, SwappedConv) and part.delayed]
     paths = [name.split(".")[:-1] for place in places for name in place.names]
     shared = 0
     while all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):
@@ -229,6 +241,9 @@ def _remember(model: Any, places: list[Place]) -> None:
     # Lists of modules, and what else only holds them, are not called themselves.
     while path and not _is_called(model.get_submodule(".".join(path))):
         path = path[:-1]
+    # What was swapped before around these goes on remembering, and a memory inside would hide it.
+    around = [path[:length] for length in range(len(path))]
+    path = next((p for p in around if remembers(model.get_submodule(".".join(p)))), path)
     whole = model.get_submodule(".".join(path))
     if not _is_called(whole):
         raise ValueError(
