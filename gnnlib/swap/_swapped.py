@@ -19,7 +19,8 @@ SIGNALS = ("x", "edge_index", "edge_weight", "edge_attr")
 class SwappedConv(nn.Module):
     """A composed layer in the place of a PyG conv: its ``forward`` takes the conv's arguments.
 
-    Made by :func:`gnnlib.swap`.
+    Made by :func:`gnnlib.swap`. Numbers and names that the conv keeps, such as ``heads``, are its
+    attributes too.
 
     Args:
         layer: the composed layer.
@@ -42,6 +43,16 @@ class SwappedConv(nn.Module):
             for part in delayed
             for age, linear in part.projections.items()
         }
+
+    def __getattr__(self, name: str) -> Any:
+        # A model's forward may ask a conv for a number, as in `x.view(-1, conv.heads, 8)`.
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            told = vars(_innermost(self._modules["layer"])).get(name) if name[0] != "_" else None
+            if not isinstance(told, (bool, int, float, str)):
+                raise
+            return told
 
     @property
     def in_channels(self) -> Any:
@@ -144,6 +155,14 @@ class SwappedConv(nn.Module):
                 "exclude=...)"
             )
         return [given.get(name) for name in SIGNALS]
+
+
+def _innermost(layer: Any) -> Any:
+    """The conv that is used first inside of layers of ours."""
+    if isinstance(layer, DelayedConv):
+        return layer.convs[0]
+    inside = [getattr(layer, name) for name in getattr(layer, "wraps", ())]
+    return next((_innermost(part) for part in inside if part is not None), layer)
 
 
 def _is_square(size: Any, x: Any) -> bool:
