@@ -237,6 +237,67 @@ def test_the_memory_opens_at_the_smallest_module_that_holds_all_delayed_layers()
     torch.testing.assert_close(model.embed(x, first), hand(x, first))
 
 
+class Late(nn.Module):
+    """Layers one after another, of which the last two are in a block with a third beside them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = SAGEConv(6, 6)
+        self.block = Block()
+
+    def forward(self, x, edge_index):
+        return self.block(self.first(x, edge_index).tanh(), edge_index)
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.other = SAGEConv(6, 6), SAGEConv(6, 6)
+
+    def forward(self, x, edge_index):
+        return self.conv(x, edge_index) + self.other(x, edge_index)
+
+
+@pytest.mark.parametrize("axes", [{"directed": 0.0}, {"aggr": "mean"}, {"hops": 1}, {"hops": 2}])
+def test_swapping_another_layer_later_does_not_cut_a_history(axes):
+    model = Late()
+    once = swap(model, delay=1, exclude="block.other")
+    twice = swap(once, **axes)
+    x, edge_index = sample()
+    with torch.no_grad():
+        for part in (once.block.other, twice.block.other):
+            for weight in part.parameters():
+                weight.zero_()
+    torch.testing.assert_close(twice(x, edge_index), once(x, edge_index))
+
+
+def test_a_forward_that_was_replaced_on_the_object_is_refused():
+    model = Net()
+    model.forward = lambda *args: Net.forward(model, *args)
+    with pytest.raises(ValueError, match=r"a Net whose forward was replaced on the object"):
+        swap(model, delay=1)
+    swap(model, directed=True)(*sample())
+
+
+def _pack(x):
+    return x
+
+
+def test_hooks_on_saved_tensors_that_stay_keep_no_histories():
+    class Offloads(Net):
+        def forward(self, x, edge_index):
+            x = self.run(x, edge_index, 0, 2)
+            with torch.autograd.graph.saved_tensors_hooks(_pack, self.unpack):
+                return self.run(x, edge_index, 2, 4)
+
+    for unpack in (_pack, torch.Tensor.clone):
+        Offloads.unpack = staticmethod(unpack)
+        model = swap(Offloads(), delay=1)
+        assert_same(model, ByHand(model), *sample())
+        model(*sample()).sum().backward()
+    assert not _recall._calls
+
+
 class Bag(nn.Module):
     """Holds layers, and is not called itself."""
 

@@ -557,6 +557,66 @@ def test_a_cached_conv_caches_no_more():
     assert model.convs[0].cached
 
 
+class Doubled(GCNConv):
+    """A conv of a user, which runs as it is written."""
+
+    def message(self, x_j, edge_weight):
+        return 2 * edge_weight.view(-1, 1) * x_j
+
+
+CACHED = {
+    "cooperative": {"cooperative": True},
+    "directed": {"directed": True},
+    "hops": {"hops": 2},
+    "aggr": {"aggr": "max"},
+}
+
+
+@pytest.mark.parametrize("kind", [GCNConv, Doubled])
+@pytest.mark.parametrize("axes", CACHED)
+def test_a_graph_that_was_cached_before_is_forgotten(kind, axes):
+    (x, first), (_, second) = sample(), sample(seed=1)
+    cached = GCN(6, 6, 1)
+    cached.convs[0] = kind(6, 6, cached=True)
+    fresh = copy.deepcopy(cached)
+    fresh.convs[0].cached = False
+    cached(x, first)
+    outs = []
+    for model in (cached, fresh):
+        torch.manual_seed(0)
+        outs.append(swap(model, **CACHED[axes]).eval()(x, second))
+    assert torch.equal(*outs)
+
+
+def test_a_forward_may_ask_the_conv_for_its_numbers():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = GATConv(6, 4, heads=2)
+
+        def forward(self, x, edge_index):
+            out = self.conv(x, edge_index)
+            return out.view(-1, self.conv.heads, self.conv.out_channels)
+
+    for axes in AXES.values():
+        assert swap(Net(), **axes)(*sample()).shape == (10, 2, 4)
+    conv = swap(Net(), directed=True).conv
+    with pytest.raises(AttributeError, match=r"SwappedConv.*lin"):
+        _ = conv.lin
+    with pytest.raises(AttributeError, match=r"SwappedConv.*propagate"):
+        _ = conv.propagate
+
+
+def test_a_delayed_model_of_several_relations_can_be_copied():
+    kinds = (["a"], [("a", "r", "a"), ("a", "q", "a")])
+    model = to_hetero(GraphSAGE(6, 6, 2), kinds)
+    (x, first), (_, second) = sample(), sample(seed=1)
+    inputs = {"a": x}, dict(zip(kinds[1], (first, second), strict=True))
+    swapped = swap(model, delay=1)
+    again = copy.deepcopy(copy.deepcopy(swapped))
+    assert torch.equal(again(*inputs)["a"], swapped(*inputs)["a"])
+
+
 def test_attention_weights_are_no_more():
     conv = swap(GATConv(6, 4), directed=True)
     with pytest.raises(ValueError, match="`return_attention_weights` of GATConv"):

@@ -148,6 +148,72 @@ def test_autocast(name, axes):
     assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
 
 
+OPTIONS = {
+    "cooperative": {"action": "gcn", "learn_temperature": True},
+    "directed": {"learn_alpha": True},
+    "delay": {"delay": 1, "learn_hop_weights": True},
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("widths", [(6, 6, 6), (6, 8, 4)])
+@pytest.mark.parametrize("axes", [*AXES.values(), OPTIONS], ids=[*AXES, "options"])
+def test_new_parts_are_of_the_dtype_of_the_model(axes, widths, dtype):
+    model = swap(GraphSAGE(widths[0], widths[1], 3, widths[2]).to(dtype), **axes)
+    assert {value.dtype for value in model.parameters()} == {dtype}
+    out, *_ = step(model, *sample(dtype=dtype))
+    assert out.dtype == dtype
+
+
+def test_new_parts_are_on_the_device_of_the_model():
+    model = swap(GraphSAGE(6, 8, 3, 4).to("meta"), **OPTIONS)
+    assert {value.device.type for value in model.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("kind", [GCN, GraphSAGE, GAT])
+def test_the_gradient_is_that_of_finite_differences(kind, axes):
+    asked = dict(AXES[axes])
+    if "cooperative" in asked:
+        asked["cooperative"] = {"eval_mode": "expected", "temperature": 1.0, "act": "tanh"}
+    torch.manual_seed(0)
+    model = swap(kind(6, 6, 3, 4, act="tanh").double(), **asked).eval()
+    x, edge_index = sample(dtype=torch.float64)
+    names = [name for name, _ in model.named_parameters()]
+
+    def call(x, *weights):
+        weights = dict(zip(names, weights, strict=True))
+        return torch.func.functional_call(model, weights, (x, edge_index))
+
+    inputs = (x.requires_grad_(), *model.parameters())
+    assert torch.autograd.gradcheck(call, inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize("axes", AXES)
+def test_parametrized_weights_are_copied_too(axes):
+    model = GCN(6, 8, 3, 4)
+    for conv in model.convs:
+        nn.utils.parametrizations.weight_norm(conv.lin, "weight")
+    swapped = swap(model, **AXES[axes])
+    fates = report(swapped).swapped
+    if axes in ("delayed", "directed", "all"):
+        assert all(fate.copied for fate in fates if fate.name != "convs.0" or axes != "delayed")
+    if axes == "directed":
+        first, second = swapped.convs[1].layer.conv_in, swapped.convs[1].layer.conv_out
+        assert torch.equal(first.lin.weight, second.lin.weight)
+    out, *grads = step(swapped, *sample())
+    assert out.isfinite().all()
+    assert all(grad is not None for grad in grads)
+
+
+def test_what_cannot_be_copied_says_what_to_do():
+    model = GCN(6, 8, 2, 4)
+    model.lock = threading.Lock()
+    for inplace in (False, True):
+        with pytest.raises(TypeError, match=r"cannot be copied.*model\.encoder = gnnlib\.swap"):
+            swap(model, directed=True, inplace=inplace)
+
+
 def test_what_is_applied_to_a_model_reaches_all_parts():
     model = made(**AXES["all"])
     linear = (nn.Linear, Linear)
