@@ -200,8 +200,8 @@ def test_straight_through_is_gumbel_softmax(actions):
     torch.manual_seed(7)
     chosen = decide(mine, 0.7, actions, "sample", None)
     torch.manual_seed(7)
-    # In float32, as the decision is taken, with noise drawn in the same order.
-    hard = gumbel_softmax(theirs.float().view(shape), 0.7, hard=True)
+    # With noise drawn in the same order.
+    hard = gumbel_softmax(theirs.view(shape), 0.7, hard=True)
     if actions == "factorised":
         listen, broadcast = hard[:, 0, 0], hard[:, 1, 0]
     else:
@@ -209,8 +209,8 @@ def test_straight_through_is_gumbel_softmax(actions):
     assert torch.equal(chosen.listen, listen.round())
     assert torch.equal(chosen.broadcast, broadcast.round())
     probe = torch.randn(2, 50)
-    (chosen.listen @ probe[0].float() + chosen.broadcast @ probe[1].float()).backward()
-    (listen @ probe[0].float() + broadcast @ probe[1].float()).backward()
+    (chosen.listen @ probe[0] + chosen.broadcast @ probe[1]).backward()
+    (listen @ probe[0] + broadcast @ probe[1]).backward()
     torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
 
 
