@@ -27,6 +27,7 @@ def run(monkeypatch, capsys):
     pytest.importorskip("rich")
     monkeypatch.syspath_prepend(str(EXAMPLES))
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    environment = dict(os.environ)
 
     def call(name, *options):
         capsys.readouterr()
@@ -35,6 +36,8 @@ def run(monkeypatch, capsys):
         return capsys.readouterr().out
 
     yield call
+    os.environ.clear()
+    os.environ.update(environment)
     random.setstate(states[0])
     np.random.set_state(states[1])  # noqa: NPY002
     torch.set_rng_state(states[2])
