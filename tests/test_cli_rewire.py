@@ -97,6 +97,13 @@ def test_an_edge_list(tmp_path, suffix):
     assert torch.equal(found.edge_index, expected.edge_index)
 
 
+def test_reading_a_file_leaves_to_pyg_what_it_may_read(tmp_path):
+    before = torch.serialization.get_safe_globals()
+    torch.save(KarateClub()[0], tmp_path / "karate.pt")
+    read_graphs(tmp_path / "karate.pt")
+    assert {*torch.serialization.get_safe_globals()} == {*before}
+
+
 def test_an_empty_edge_list(tmp_path):
     (tmp_path / "in.txt").write_text("# num_nodes: 3\n")
     data = read_graphs(str(tmp_path / "in.txt")).graphs[0]
