@@ -100,7 +100,7 @@ def test_an_edge_list(tmp_path, suffix):
 def test_reading_a_file_leaves_to_pyg_what_it_may_read(tmp_path):
     before = torch.serialization.get_safe_globals()
     torch.save(KarateClub()[0], tmp_path / "karate.pt")
-    read_graphs(tmp_path / "karate.pt")
+    read_graphs(str(tmp_path / "karate.pt"))
     assert {*torch.serialization.get_safe_globals()} == {*before}
 
 
