@@ -1,4 +1,7 @@
-"""Delayed message passing: nodes hear each other over several hops, the farther the later."""
+"""Delayed message passing: nodes hear each other over several hops, the farther the later.
+
+One class, whose documentation and checks are most of the file; how hops are heard is in _hops.py.
+"""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,8 @@
-"""One network for all axes: PyG's basic GNN of any conv, swapped as it is made."""
+"""One network for all axes: PyG's basic GNN of any conv, swapped as it is made.
+
+One class, whose documentation is half of the file; its convs are in _convs.py, its files in
+_pretrained.py.
+"""
 
 import inspect
 import math

@@ -50,7 +50,8 @@ class _Remembering:
     _memory_depth, _memory_hops = 0, 1
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # The class is made at run time, so that pickle and copy have to make it again.
+        # The class is made at run time, so that pickle and copy have to make it again. A module
+        # answers with a tuple, where any object may with a name: hence the ignore.
         made: tuple[Any, ...] = self._forgetful().__reduce_ex__(protocol)
         if made[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
             return (_remade, (made[0], made[1], self._memory_depth, self._memory_hops), *made[2:])
