@@ -1,11 +1,11 @@
 """Builds gnnlib/_C_cuda.so from csrc/cuda/*.cu: nvcc alone, whatever build of torch is installed.
 
-torch's own CUDAExtension links libtorch_cuda, which a CPU build of torch lacks. On the stable ABI its
-headers are enough, so that the library is compiled, and its symbols are checked, without a GPU.
+torch's own CUDAExtension links libtorch_cuda, which a CPU build of torch lacks. On the stable ABI
+its headers are enough: the library is compiled, and its symbols are checked, without a GPU.
 
-GNNLIB_CUDA=1 builds it, 0 does not; unset, it is built where nvcc is found and torch is a CUDA build.
-GNNLIB_CUDA_ARCH names its architectures: 90, or several as 80,90, or all. Unset, those of the GPUs
-at hand, and all where there is none. The last is in it as PTX too, which newer GPUs compile.
+GNNLIB_CUDA=1 builds it, 0 does not; unset, it is built where nvcc is found and torch is a CUDA
+build. GNNLIB_CUDA_ARCH names its architectures: 90, or several as 80,90, or all. Unset, those of
+the GPUs at hand, and all where there is none. The last is in it as PTX too, which newer GPUs run.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ import torch
 from setuptools.errors import CompileError
 from torch.utils.cpp_extension import BuildExtension, include_paths, library_paths
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = Path("gnnlib/_C_cuda.so")
 RELEASED = [75, 80, 86, 89, 90, 100, 120]
 FLAGS = [
     "-std=c++20",
@@ -32,12 +33,12 @@ FLAGS = [
     "-Xcompiler=-fPIC,-fvisibility=hidden,-Wno-psabi",
 ]
 # libtorch.so brings in libtorch_cuda where there is one, so it stays though nothing in it is named.
-# The CUDA runtime is this library's own and must not be seen by others, nor theirs by it.
+# The CUDA runtime is inside, hidden, so that torch may have another version of it.
 LINK = [
     "-shared",
     "-cudart=static",
     "--no-device-link",
-    "-Xlinker=--no-as-needed,--exclude-libs=ALL",
+    "-Xlinker=--no-as-needed",
     *(f"-L{path}" for path in library_paths()),
     *("-ltorch", "-ltorch_cpu", "-lc10"),
 ]
@@ -50,8 +51,7 @@ class BuildCuda(BuildExtension):
         nvcc = wanted()  # first, as the extension takes a minute
         super().run()
         if nvcc is not None:
-            root = ROOT if self.inplace else Path(self.build_lib)
-            build(nvcc, root / "gnnlib" / "_C_cuda.so")
+            build(nvcc, (ROOT if self.inplace else Path(self.build_lib)) / LIBRARY)
 
 
 def find_nvcc() -> str | None:
@@ -149,3 +149,9 @@ def _run(command: list[str]) -> None:
 
 def _output(nvcc: str, option: str) -> str:
     return subprocess.run([nvcc, option], capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":  # the library alone, in place
+    found = wanted()
+    if found is not None:
+        build(found, ROOT / LIBRARY)
