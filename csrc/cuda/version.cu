@@ -1,4 +1,4 @@
-// What this library was built with and for, as text that gnnlib/_cuda.py finds in the file: it has to
+// What this library was built with and for, as text that gnnlib/_cuda.py finds in the file: it must
 // know before it loads the library, as loading registers the kernels.
 #include <cuda_runtime_api.h>
 
