@@ -1,4 +1,4 @@
-"""Builds gnnlib/_C_cuda.so from csrc/cuda/*.cu: nvcc alone, whatever build of torch is installed.
+"""Builds gnnlib/_C_cuda.so from csrc/ops and csrc/cuda by nvcc alone, whatever torch is installed.
 
 torch's own CUDAExtension links libtorch_cuda, which a CPU build of torch lacks. On the stable ABI
 its headers are enough: the library is compiled, and its symbols are checked, without a GPU.
@@ -30,6 +30,10 @@ FLAGS = [
     "--expt-relaxed-constexpr",
     "-DUSE_CUDA",
     "-DTORCH_TARGET_VERSION=0x020a000000000000",
+    # Kernels for any device include csrc/cuda's headers here, by the names of csrc/cpu's.
+    "--x=cu",
+    *(f"-I{ROOT / 'csrc' / folder}" for folder in ("cuda", "ops")),
+    *(f"-I{path}" for path in include_paths()),
     "-Xcompiler=-fPIC,-fvisibility=hidden,-Wno-psabi",
 ]
 # libtorch.so brings in libtorch_cuda where there is one, so it stays though nothing in it is named.
@@ -78,6 +82,11 @@ def wanted() -> str | None:
     return nvcc
 
 
+def sources() -> list[Path]:
+    """The kernels for any device, and those for CUDA alone."""
+    return sorted([*ROOT.glob("csrc/ops/*.cpp"), *ROOT.glob("csrc/cuda/*.cu")])
+
+
 def architectures(nvcc: str) -> list[int]:
     """What to compile for, ascending: 90 is compute capability 9.0."""
     asked = os.environ.get("GNNLIB_CUDA_ARCH", "")
@@ -96,15 +105,14 @@ def architectures(nvcc: str) -> list[int]:
 def build(nvcc: str, library: Path) -> None:
     """Compile what has changed, side by side, and link it."""
     targets = architectures(nvcc)
-    flags = [*FLAGS, *(f"-I{path}" for path in include_paths()), *_generate(targets)]
+    flags = [*FLAGS, *_generate(targets)]
     # Other flags or another compiler make other objects.
     identity = " ".join([_output(nvcc, "--version"), *flags])
     folder = ROOT / "build" / "cuda" / hashlib.sha256(identity.encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
     with ThreadPoolExecutor(jobs) as pool:
-        sources = sorted(ROOT.glob("csrc/cuda/*.cu"))
-        objects = list(pool.map(lambda source: _compile(nvcc, flags, source, folder), sources))
+        objects = list(pool.map(lambda source: _compile(nvcc, flags, source, folder), sources()))
     library.parent.mkdir(parents=True, exist_ok=True)
     # In two steps: a process may have the old one loaded, and its pages must stay.
     linked = folder / library.name
@@ -121,7 +129,7 @@ def _generate(targets: list[int]) -> list[str]:
 
 
 def _compile(nvcc: str, flags: list[str], source: Path, folder: Path) -> Path:
-    built = folder / f"{source.stem}.o"
+    built = folder / f"{source.name}.o"
     if not _is_current(built):
         built.unlink(missing_ok=True)
         depfile = str(built.with_suffix(".d"))

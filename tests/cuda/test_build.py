@@ -1,5 +1,6 @@
 """What is in the CUDA library, read without a GPU. `make test` builds it where nvcc is found."""
 
+import ctypes
 import json
 import re
 import shutil
@@ -9,12 +10,14 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 
 import gnnlib
 from gnnlib import _cuda, _library
 
 LIBRARY = Path(gnnlib.__file__).with_name("_C_cuda.so")
-SOURCES = sorted(Path(__file__).parents[2].glob("csrc/cuda/*.cu"))
+CSRC = Path(__file__).parents[2] / "csrc"
+SOURCES = [*CSRC.glob("ops/*.cpp"), *CSRC.glob("cuda/*.cu")]
 TEXT = "".join(source.read_text() for source in SOURCES)
 
 pytestmark = pytest.mark.skipif(
@@ -88,7 +91,9 @@ print(*names)
 def test_loads_and_registers_its_kernels(tmp_path: Path) -> None:
     # What only a CUDA build of torch has is written here, to be found in its place.
     compiler = shutil.which("cc") or pytest.skip("there is no C compiler")
+    torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
     names = [name for name in undefined() if re.fullmatch(r"aoti_torch_\w*cuda\w*", name)]
+    names = [name for name in names if not hasattr(torch_cpu, name)]
     source = "".join(f"int {name}(void) {{ return 1; }}\n" for name in names)
     stub = tmp_path / "stub.so"
     command = [compiler, "-shared", "-fPIC", "-x", "c", "-", "-o", str(stub)]
@@ -137,4 +142,4 @@ def test_every_kernel_is_there_for_every_architecture() -> None:
     kernels, variables = symbols("FUNC .* ENTRY"), symbols("OBJECT")
     for architecture in build.architectures:
         assert kernels[architecture] == named - variables[architecture]
-    assert kernels[build.architectures[0]] or "__global__" not in TEXT
+    assert any(kernels.values()) or len(SOURCES) == 1  # version.cu has none

@@ -27,17 +27,17 @@ printf 'x.o : %s \\\\\\n  %s\\n' "$source" "$(dirname "$source")/shared.h" > "$d
 
 @pytest.fixture
 def build_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """The build of two sources and a header, with an nvcc that writes down its calls."""
+    """The build of two sources, each with a header, with an nvcc that writes down its calls."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "csrc" / "cuda"))
     module = importlib.import_module("build_cuda")
     for name in ("GNNLIB_CUDA", "GNNLIB_CUDA_ARCH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(module, "ROOT", tmp_path)
-    sources = tmp_path / "csrc" / "cuda"
-    sources.mkdir(parents=True)
-    for name in ("one.cu", "two.cu", "shared.h"):
-        (sources / name).touch()
-        os.utime(sources / name, (1, 1))
+    for name in ("ops/one.cpp", "ops/shared.h", "cuda/two.cu", "cuda/shared.h"):
+        path = tmp_path / "csrc" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (1, 1))
     nvcc = tmp_path / "bin" / "nvcc"
     nvcc.parent.mkdir()
     nvcc.write_text(NVCC)
@@ -145,7 +145,7 @@ def test_compiles_what_has_changed(
     os.utime(tmp_path / "csrc" / "cuda" / "two.cu")
     assert build() == ["two"]
     os.utime(tmp_path / "csrc" / "cuda" / "shared.h", (2**33, 2**33))
-    assert build() == ["one", "two"]
+    assert build() == ["two"]
     os.utime(tmp_path / "csrc" / "cuda" / "shared.h", (1, 1))
     (tmp_path / "csrc" / "cuda" / "three.cu").touch()
     assert build() == ["three"]
