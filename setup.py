@@ -43,7 +43,11 @@ def extensions() -> dict:
 
     sources = [
         "csrc/library.cpp",
-        *(str(p.relative_to(here)) for p in sorted(here.glob("csrc/cpu/*.cpp"))),
+        *(
+            str(p.relative_to(here))
+            for room in ("ops", "cpu")
+            for p in sorted(here.glob(f"csrc/{room}/*.cpp"))
+        ),
     ]
     return {
         "ext_modules": [
@@ -51,6 +55,7 @@ def extensions() -> dict:
                 "gnnlib._C",
                 sources,
                 depends=[str(p.relative_to(here)) for p in here.glob("csrc/**/*.h")],
+                include_dirs=[str(here / "csrc/cpu"), str(here / "csrc/ops")],
                 extra_compile_args=FLAGS + sanitizer(),
                 extra_link_args=sanitizer(),
                 py_limited_api=True,
