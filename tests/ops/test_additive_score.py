@@ -323,7 +323,7 @@ META = Adjacency.of(EDGES.to("meta"), 3)
         (
             lambda: additive_score(X, X, ATT.to("meta"), EDGES),
             ValueError,
-            "`att` must be where the features are, cpu, got meta",
+            "`att` must be where the features are, .*, got meta",
         ),
         (lambda: additive_score(X, X, ATT, META), ValueError, "the graph must be where .*meta"),
     ],

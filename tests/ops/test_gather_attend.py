@@ -288,7 +288,7 @@ V, S, EDGES = torch.ones(3, 2, 4), torch.ones(2, 2), torch.tensor([[0, 1], [1, 2
         (
             lambda: gather_attend(V, S.to("meta"), EDGES),
             ValueError,
-            "`scores` must be where the features are, cpu, got meta",
+            "`scores` must be where the features are, .*, got meta",
         ),
         (
             lambda: gather_attend(V, S, Adjacency.of(EDGES.to("meta"), 3)),

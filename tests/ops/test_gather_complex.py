@@ -262,7 +262,7 @@ META = Adjacency.of(EDGES.to("meta"), 3)
         (
             lambda: gather_complex(X, EDGES, WEIGHT.to("meta")),
             ValueError,
-            "`weight` must be where the features are, cpu, got meta",
+            "`weight` must be where the features are, .*, got meta",
         ),
         (lambda: gather_complex(X, META, WEIGHT), ValueError, "the graph must be where .*meta"),
     ],

@@ -326,7 +326,7 @@ META = Adjacency.of(EDGES.to("meta"), 3)
         (
             lambda: gather_edge_relu(X, EDGE.to("meta"), EDGES),
             ValueError,
-            "`edge` must be where the features are, cpu, got meta",
+            "`edge` must be where the features are, .*, got meta",
         ),
         (lambda: gather_edge_relu(X, EDGE, META), ValueError, "the graph must be where .*meta"),
     ],
