@@ -105,9 +105,7 @@ class Placed:
         real = [t for t in outputs if t.requires_grad]
         given = [_incoming(t) for t in real]
         leaves = list(self.inputs.values())
-        grads = torch.autograd.grad(
-            real, leaves, given, allow_unused=True, materialize_grads=True
-        )
+        grads = torch.autograd.grad(real, leaves, given, allow_unused=True, materialize_grads=True)
         return [*(t.detach() for t in outputs), *grads]
 
 

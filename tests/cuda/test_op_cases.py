@@ -1,8 +1,6 @@
 """The table of cases is sound: on the CPU every dtype gives what float64 gives."""
 
 import pytest
-import torch
-
 from op_cases import CASES, FLOATS, Case, Size, assert_close, same_bits
 
 

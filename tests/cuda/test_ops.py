@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from op_cases import CASES, FLOATS, Case, Placed, Size, assert_close, same_bits
 from torch import Tensor
 
 from gnnlib import Adjacency
-from op_cases import CASES, FLOATS, Case, Placed, Size, assert_close, same_bits
 
 SIZES = [Size(30, 25, 120, 19), Size(40, 40, 200, 128), Size(9, 8, 30, 1), Size(300, 200, 4000, 4)]
 HUB = Size(300, 200, 101_000, 20, hub=100_000)

@@ -236,6 +236,7 @@ def test_any_bad_index_is_named(data: Any) -> None:
 # The same bits, whatever else happens ---------------------------------------------------------
 
 
+@pytest.mark.cpu_only("threads")
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     before = torch.get_num_threads()
     for shape in ((1, 1), (5, 8)):

@@ -205,6 +205,7 @@ def test_any_bad_index_is_named(data: Any) -> None:
 # The same bits, whatever else happens ---------------------------------------------------------
 
 
+@pytest.mark.cpu_only("threads")
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     x_src, x_dst, edges, size = sample((40,), (900, 700), 9000).args
     edges[1, : 2 * PIECE + 9] = 4

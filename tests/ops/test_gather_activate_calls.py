@@ -25,6 +25,7 @@ def results(x_src: Tensor, x_dst: Tensor, edges: Tensor, act: str) -> list[Tenso
     return [out.detach(), *torch.autograd.grad(out.square().sum(), leaves)]
 
 
+@pytest.mark.cpu_only("threads")
 @pytest.mark.parametrize("act", ["relu", "gelu"])
 def test_bits_do_not_depend_on_the_number_of_threads(act: str) -> None:
     x_src, x_dst, edges, *_ = sample(40, (900, 700), 9000).args

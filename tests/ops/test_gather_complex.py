@@ -187,6 +187,7 @@ def test_any_call(drawn: Sample) -> None:
 # The same bits, whatever else happens ---------------------------------------------------------
 
 
+@pytest.mark.cpu_only("threads")
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     x, weight, edges, size = sample(40, (900, 700), 9000).args
     edges[1, : 2 * PIECE + 9] = 4

@@ -245,6 +245,7 @@ def results(x: Tensor, edge: Tensor, edges: Tensor, size: tuple[int, int]) -> li
     return [out.detach(), *torch.autograd.grad(out.square().sum(), leaves)]
 
 
+@pytest.mark.cpu_only("threads")
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     x, edge, edges, size, _ = sample(40, (900, 700), 9000).args
     edges[1, : 2 * PIECE + 9] = 4
