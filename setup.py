@@ -38,7 +38,11 @@ def extensions() -> dict:
     here = Path(__file__).parent
     sources = [
         "csrc/library.cpp",
-        *(str(p.relative_to(here)) for p in sorted(here.glob("csrc/cpu/*.cpp"))),
+        *(
+            str(p.relative_to(here))
+            for room in ("ops", "cpu")
+            for p in sorted(here.glob(f"csrc/{room}/*.cpp"))
+        ),
     ]
     return {
         "ext_modules": [
@@ -46,6 +50,7 @@ def extensions() -> dict:
                 "gnnlib._C",
                 sources,
                 depends=[str(p.relative_to(here)) for p in here.glob("csrc/**/*.h")],
+                include_dirs=[str(here / "csrc/cpu"), str(here / "csrc/ops")],
                 extra_compile_args=FLAGS + sanitizer(),
                 extra_link_args=sanitizer(),
                 py_limited_api=True,

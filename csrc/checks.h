@@ -12,6 +12,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "backend.h"
+
 namespace gnnlib {
 
 using torch::headeronly::ScalarType;
@@ -61,9 +63,10 @@ struct Csr {
   const int64_t* perm;  // position of each grouped edge in the caller's order; null when the same
   int64_t num_rows;
   int64_t num_edges;
+  int32_t device = -1;  // which GPU it is on
 
-  int64_t source(int64_t e) const { return col ? col[e] : e; }
-  int64_t position(int64_t e) const { return perm ? perm[e] : e; }
+  GNNLIB_INLINE int64_t source(int64_t e) const { return col ? col[e] : e; }
+  GNNLIB_INLINE int64_t position(int64_t e) const { return perm ? perm[e] : e; }
 };
 
 inline const int64_t* index_data(const OptionalTensor& t, const char* name) {
@@ -79,8 +82,12 @@ inline Csr view(const Tensor& rowptr, const OptionalTensor& col, const OptionalT
   require(rowptr.numel() > 0, "`rowptr` must have at least one entry");
   const int64_t num_edges = col ? col->numel() : num_sources;
   require(!perm || perm->numel() == num_edges, "`perm` must have one entry per edge");
-  return {index_data(rowptr, "rowptr"), index_data(col, "col"), index_data(perm, "perm"),
-          rowptr.numel() - 1, num_edges};
+  return {index_data(rowptr, "rowptr"),
+          index_data(col, "col"),
+          index_data(perm, "perm"),
+          rowptr.numel() - 1,
+          num_edges,
+          rowptr.get_device_index()};
 }
 
 // Segments of a list need not begin at its first element nor end at its last.
@@ -98,10 +105,24 @@ inline void require_segments(const Csr& graph) {
   }
 }
 
+// Groups of elements, where a negative one stands for none.
+inline void require_groups(const int64_t* index, int64_t n, int64_t size) {
+  for (int64_t e = 0; e < n; ++e) {
+    if (index[e] >= size) bad_index(index[e], size);
+  }
+}
+
+// Contiguous, and where the kernels' loads may begin.
+inline Tensor dense(const Tensor& t) {
+  const Tensor whole = torch::stable::contiguous(t);
+  const auto address = reinterpret_cast<uintptr_t>(whole.const_data_ptr());
+  return address % kAlignment == 0 ? whole : torch::stable::clone(whole);
+}
+
 // Features [N, F], made contiguous.
 inline Tensor features(const Tensor& x, const char* name) {
   require(x.dim() == 2, "`", name, "` must be a matrix [N, F], got ", x.dim(), " dimension(s)");
-  return torch::stable::contiguous(x);
+  return dense(x);
 }
 
 // Another tensor of the features' dtype with `numel` values, made contiguous.
@@ -110,7 +131,7 @@ inline Tensor matching(const Tensor& t, const char* name, const Tensor& x, int64
   require(t.scalar_type() == x.scalar_type(), "`", name, "` must have the dtype of the features");
   require(t.numel() == numel, "`", name, "` must have one value per ", per, ", ", numel, ", got ",
           t.numel());
-  return torch::stable::contiguous(t);
+  return dense(t);
 }
 
 inline OptionalTensor matching(const OptionalTensor& t, const char* name, const Tensor& x,

@@ -4,12 +4,6 @@
 #include <limits>
 #include <type_traits>
 
-#if defined(__CUDACC__)
-#define GNNLIB_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define GNNLIB_HOST_DEVICE inline __attribute__((always_inline))
-#endif
-
 namespace gnnlib::GNNLIB_ISA {
 
 // `update` takes scalars and SIMD vectors alike. `v != v` is true of NaN alone: a NaN replaces any
@@ -25,7 +19,7 @@ struct Reducer {
   static constexpr T init = R == Reduce::Min ? highest : R == Reduce::Max ? lowest : empty;
 
   template <typename V>
-  static GNNLIB_HOST_DEVICE V update(V acc, V v) {
+  static GNNLIB_INLINE V update(V acc, V v) {
     if constexpr (R == Reduce::Min) {
       return ((v < acc) | (v != v)) ? v : acc;
     } else if constexpr (R == Reduce::Max) {

@@ -1,10 +1,12 @@
 // The loop that all edge kernels share: fold `width` columns into one value per edge.
 //
 // A kernel is an `Op` with
-//   graph, width, acc_t              the edges, the columns, what to accumulate in
+//   graph, width                     the edges, the columns
+//   value_t, acc_t                   what columns are stored and accumulated in
 //   void prefetch(e)                 edge e will be wanted soon
 //   U step<U>(acc, row, e, f)        takes columns [f, ...) of edge e as a vector U, or one
-//   void finish(e, sum)              writes the edge's value
+//   void finish(e, h, sum)           writes the value of the edge's h-th head; where there are no
+//   heads, h is 0
 // Included inside foreach_isa.h, so without a guard.
 
 namespace gnnlib::GNNLIB_ISA {
@@ -32,7 +34,7 @@ template <typename Op>
 void fold_edge_range(const Op& op, int64_t row, int64_t begin, int64_t end) {
   for (int64_t e = begin; e < end; ++e) {
     if (e + kAhead < op.graph.num_edges) op.prefetch(e + kAhead);
-    op.finish(e, fold_edge(op, row, e, 0, op.width));
+    op.finish(e, 0, fold_edge(op, row, e, 0, op.width));
   }
 }
 

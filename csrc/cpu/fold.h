@@ -1,10 +1,11 @@
 // The loop that all row kernels share: fold the edges of every CSR row into `width` columns.
 //
 // A kernel is an `Op` with
-//   graph, width, acc_t                      the rows to fold, the columns, what to accumulate in
+//   graph, width                             the rows to fold, the columns
+//   value_t, acc_t                           what columns are stored and accumulated in
 //   kParts                                   how many values a column's fold consists of
 //   void init<U>(U acc[kParts], row, f)      the fold's start; U is columns [f, ...), or one
-//   void combine(T a[kParts], const T b[kParts], k)  takes in piece k of a hub
+//   void combine(T a[kParts], const T b[kParts])  takes in a later part of the row, in a column
 //   bool edge(row, e, Edge&)                 reads an edge; false when it is not there
 //   void prefetch(e, f, columns)             edge e will be wanted soon
 //   void step<U>(U acc[kParts], row, Edge, f)  takes one message
@@ -94,7 +95,7 @@ void finish_hub(const Op& op, const Hub& hub, const typename Op::acc_t* partial,
     for (int p = 0; p < Op::kParts; ++p) acc[p] = pieces[p * op.width + f];
     for (int64_t k = 1; k < hub.num_pieces; ++k) {
       for (int p = 0; p < Op::kParts; ++p) piece[p] = pieces[k * stride + p * op.width + f];
-      op.combine(acc, piece, k);
+      op.combine(acc, piece);
     }
     op.template finish<T>(hub.row, f, acc, count);
   }

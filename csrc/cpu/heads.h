@@ -11,7 +11,7 @@ class Heads {
     for (int64_t f = 0; f < width; ++f) of_column_[f] = static_cast<Index>(f * heads / width);
   }
 
-  const int64_t count;
+  int64_t count;
 
   // The factors of columns [f, ...) out of those of all heads. A register that a few heads share
   // takes each one's factor from its first column on.

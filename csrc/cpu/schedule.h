@@ -12,12 +12,9 @@
 #include <vector>
 
 #include "../checks.h"
+#include "backend.h"
 
 namespace gnnlib {
-
-// A row with more edges than this is folded piece by piece. The pieces start at the row's own first
-// edge: a row's bits depend on that row alone, whatever batch it stands in.
-constexpr int64_t kPiece = 2048;
 
 // Calls work() on several threads at once.
 template <typename F>
@@ -81,6 +78,17 @@ inline void require_in_range(const int64_t* index, int64_t n, int64_t size) {
     }
   });
   if (bad.seen()) bad_index(index[bad.at()], size);
+}
+
+// Whether every element is in some segment.
+inline bool covers(const Csr& graph, int64_t size) {
+  return graph.rowptr[graph.num_rows] - graph.rowptr[0] >= size;
+}
+
+// Indices in the host's memory are looked at whenever they come.
+inline void check_segments(const Csr& graph, const Tensor&) { require_segments(graph); }
+inline void check_groups(const Tensor& index, int64_t size) {
+  require_groups(index.const_data_ptr<int64_t>(), index.numel(), size);
 }
 
 struct Hub {

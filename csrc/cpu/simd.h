@@ -2,9 +2,6 @@
 // is compiled once per instruction set.
 #pragma once
 
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -13,32 +10,10 @@
 #include <type_traits>
 
 #include "../checks.h"
-
-#define GNNLIB_INLINE inline __attribute__((always_inline))
-#define GNNLIB_LAMBDA __attribute__((always_inline))
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__AVX2__)
-#define GNNLIB_X86
-#endif
+#include "accumulate.h"
+#include "backend.h"
 
 namespace gnnlib {
-
-using torch::headeronly::BFloat16;
-using torch::headeronly::Half;
-
-// What a dtype is accumulated in.
-template <typename T>
-struct AccumulateIn {
-  using type = T;
-};
-template <>
-struct AccumulateIn<Half> {
-  using type = float;
-};
-template <>
-struct AccumulateIn<BFloat16> {
-  using type = float;
-};
 
 // Edges to look ahead: enough to cover the latency of memory, few enough to stay in the first-level
 // cache.
@@ -74,15 +49,5 @@ inline Isa best_isa() {
   static const Isa isa = std::min(processor_isa(), wanted_isa());
   return isa;
 }
-
-// The function as compiled for the best instruction set that there is.
-#if defined(GNNLIB_X86)
-#define GNNLIB_BEST(function)                   \
-  (best_isa() == Isa::Avx512 ? avx512::function \
-   : best_isa() == Isa::Avx2 ? avx2::function   \
-                             : baseline::function)
-#else
-#define GNNLIB_BEST(function) baseline::function
-#endif
 
 }  // namespace gnnlib

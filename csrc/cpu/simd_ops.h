@@ -24,6 +24,16 @@ GNNLIB_INLINE U by_register(const F& f, U first, Us... others) {
   return static_cast<U>(f(first, others...));
 }
 
+// f of registers, or of numbers, which get the bits that they would get in a register.
+template <typename T, typename F, typename U, typename... Us>
+GNNLIB_INLINE U by_native(const F& f, U first, Us... others) {
+  if constexpr (std::is_arithmetic_v<U>) {
+    return f(native<T>{} + first, native<T>{} + others...)[0];
+  } else {
+    return f(first, others...);
+  }
+}
+
 // A value more in a fold.
 template <typename Fold, typename U>
 GNNLIB_INLINE U take(U acc, U value) {

@@ -1,0 +1,6 @@
+// What all kernels share. What works on packs of columns is in simd_ops.h.
+#pragma once
+
+#include "../checks.h"
+#include "accumulate.h"
+#include "backend.h"
