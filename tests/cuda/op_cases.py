@@ -150,6 +150,10 @@ def _gathered(adj: Adjacency, x: Tensor, reduce: Any, **factors: Tensor) -> Tens
     return ops.gather_reduce(x, adj, reduce=reduce, **factors)
 
 
+def _activated(adj: Adjacency, x_src: Tensor, x_dst: Tensor, act: Any, **factors: Tensor) -> Tensor:
+    return ops.gather_activate(x_src, x_dst, adj, act, **factors)
+
+
 def _rows(adj: Adjacency, x: Tensor, of: Callable[..., Any], **options: Any) -> Any:
     """A function of torch_scatter on the edges of each target, in any order."""
     return of(x, adj.edge_index[1], 0, dim_size=adj.num_dst, **options)
@@ -217,8 +221,7 @@ CASES = [
          {"x_src": "S 2 F", "x_dst": "D 2 F", "att": "2 F"}),
     *[
         Case(f"gather_activate {act} {' '.join(factors)}".strip(),
-             lambda adj, x_src, x_dst, act=act, **f: ops.gather_activate(x_src, x_dst, adj, act, **f),
-             ENDS | factors)
+             partial(_activated, act=act), ENDS | factors)
         for act in ACTIVATIONS
         for factors in ({}, WEIGHT | GATE)
     ],

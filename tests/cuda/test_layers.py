@@ -1,4 +1,4 @@
-"""Accelerated layers on a GPU: PyG's numbers, its gradients, and a training step that is captured."""
+"""Accelerated layers on a GPU: PyG's numbers and gradients, in the same bits every time."""
 
 import copy
 from collections.abc import Callable
