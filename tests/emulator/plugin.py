@@ -5,11 +5,10 @@
 
 import os
 
-import pytest
 import torch
 
 import gnnlib  # noqa: F401  (its own kernels first: the last to be registered serve)
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     torch.ops.load_library(os.environ["GNNLIB_EMULATED"])
