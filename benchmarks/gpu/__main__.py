@@ -1,0 +1,126 @@
+"""Everything on a GPU, each work against its peers: python -m benchmarks.gpu
+
+The figures are written after each work, so that a run which is stopped keeps what it has. Works
+that the time does not reach are named. --device cpu --quick tells whether it all runs, and nothing
+about a GPU.
+"""
+
+import argparse
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks._command import quiet
+from benchmarks._harness import RESULTS
+from benchmarks._machine import machine
+from benchmarks._table import write
+from benchmarks.gpu._graphs import arxiv, huge, small
+from benchmarks.gpu._measure import Figure, Limits, Task, measure, table, unmeasured
+from benchmarks.gpu.kernels import building, copy, neighbours, segments, weighted
+from benchmarks.gpu.layers import aggregations, training
+
+_PEERS = ("torch-scatter",)
+_HALVES = (torch.bfloat16, torch.float16)
+
+
+def tasks(device: torch.device, quick: bool) -> Iterator[Task]:
+    """All works, the most important first: what comes late may find no time."""
+    large, largest, padded = (make(device, quick) for make in (arxiv, huge, small))
+    width = 16 if quick else 128
+    yield from neighbours(large, width, torch.float32)
+    yield from neighbours(largest, width, torch.float32)
+    yield from aggregations(padded, large)
+    yield from training(large)
+    yield from weighted(large, width)
+    for dtype in _HALVES:
+        yield from neighbours(large, width, dtype)
+    yield from building(large)
+    yield from segments(large, width)
+    yield from building(largest)
+    for dtype in _HALVES:
+        yield from neighbours(largest, width, dtype)
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
+    parser.add_argument("--quick", action="store_true", help="tiny graphs, two rounds")
+    parser.add_argument(
+        "--seconds", type=float, default=300, help="no work begins after so many (default 300)"
+    )
+    parser.add_argument("--only", metavar="REGEX", default="", help="works whose name matches")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder of gpu.json and gpu.md; without it a full run on a GPU writes to "
+        "benchmarks/results, and others only print",
+    )
+    return parser.parse_args(argv)
+
+
+def _machine(device: torch.device) -> str:
+    """The machine in one line, the GPU first, and whether gnnlib has kernels for it."""
+    line = machine(_PEERS)
+    if device.type == "cuda":
+        gpu = torch.cuda.get_device_properties(device)
+        memory = f"{gpu.total_memory / 2**30:.0f} GiB"
+        capability = f"compute capability {gpu.major}.{gpu.minor}"
+        line = f"{gpu.name}, {memory}, {capability}, CUDA {torch.version.cuda}, {line}"
+    has_kernels = torch._C._dispatch_has_kernel_for_dispatch_key(
+        "gnnlib::gather_reduce", device.type.upper()
+    )
+    return f"{line}, gnnlib on its {'kernels' if has_kernels else 'pure-torch references'}"
+
+
+def _figures(options: argparse.Namespace) -> Iterator[list[Figure]]:
+    """Those of one work after another, with the copy first, which all are held against."""
+    limits = Limits(2, 0) if options.quick else Limits(15, 0.6)
+    begun = time.monotonic()
+    roof = measure(copy(options.device, options.quick), options.device, limits, None)
+    yield roof
+    bandwidth = roof[0].rate
+    for task in tasks(options.device, options.quick):
+        if not re.search(options.only, task.case.name):
+            continue
+        if time.monotonic() - begun < options.seconds:
+            yield measure(task, options.device, limits, bandwidth)
+        else:
+            yield [unmeasured(task, f"skipped: the {options.seconds:.0f} seconds were over")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmarks; see ``--help``.
+
+    Returns:
+        The exit code: 1 if ours fails somewhere, 130 after Ctrl-C.
+    """
+    options = _options(argv)
+    is_gpu = options.device.type == "cuda"
+    if is_gpu and not torch.cuda.is_available():
+        print("torch finds no GPU here: nothing was measured (--device cpu --quick is a rehearsal)")
+        return 0
+    is_full = is_gpu and not options.quick and not options.only
+    out = options.out or (RESULTS if is_full else None)
+    torch.manual_seed(0)
+    line = _machine(options.device)
+    print(line)
+    rows: list[Figure] = []
+    try:
+        with quiet():
+            for figures in _figures(options):
+                rows += figures
+                for figure in figures:
+                    print(" | ".join(figure.cells()), flush=True)
+                if out is not None:
+                    write(out, "gpu", line, rows, table)
+    except KeyboardInterrupt:
+        print("stopped")
+        return 130
+    return int(any(row.is_failure_of_ours for row in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
