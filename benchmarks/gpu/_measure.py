@@ -3,14 +3,15 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 
 from benchmarks._harness import Case, Side, disagreement, in_turn
 from benchmarks._peers import NOT_INSTALLED
-from benchmarks._table import Row, Table
-from benchmarks.gpu._meter import peak, release, timer
+from benchmarks._table import Row, Table, number
+from benchmarks.gpu._meter import finish, peak, release, timer
 
 COLUMNS = (
     "work", "side", "median ms", "quartiles ms", "ratio", "GB/s", "of the copy", "peak MiB",
@@ -42,7 +43,7 @@ class Figure(Row):
     def cells(self) -> tuple[str, ...]:
         """The figure as text, one cell for each of :data:`COLUMNS`."""
         *before, memory, note = super().cells()
-        rate = "" if self.rate is None else f"{self.rate:.0f}"
+        rate = "" if self.rate is None else number(self.rate)
         share = "" if self.share is None else f"{self.share:.0%}"
         return *before, rate, share, memory, self.target, note
 
@@ -125,20 +126,29 @@ def _notes(sides: Sequence[Side], tolerance: float, device: torch.device) -> dic
     """Run every side once, and compare it with the first that ran."""
     expected, notes = None, {}
     for side in sides:
-        notes[side.name] = side.note
-        if side.call is None:
-            continue
-        try:
-            result = side.call()
-            if expected is None:
+        note = side.note
+        if side.call is not None:
+            result, note = _attempt(side.call, device)
+            if note:
+                release(device)
+            elif expected is None:
                 expected = result
             else:
-                notes[side.name] = disagreement(result, expected, tolerance)
-            del result
-        except Exception as error:
-            notes[side.name] = _why(error)
-        release(device)
+                compare = partial(disagreement, result, expected, tolerance)
+                found, failure = _attempt(compare, device)
+                note = f"not compared, which {failure}" if failure else found
+        notes[side.name] = note
     return notes
+
+
+def _attempt(call: Callable[[], Any], device: torch.device) -> tuple[Any, str]:
+    """What a call gives, or else why it fails; a GPU tells only when it is waited for."""
+    try:
+        result = call()
+        finish(device)
+    except Exception as error:
+        return None, _why(error)
+    return result, ""
 
 
 def _why(error: Exception) -> str:

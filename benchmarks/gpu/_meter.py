@@ -31,7 +31,7 @@ def peak(device: torch.device, call: Callable[[], Any]) -> float | None:
     """MiB that ``call`` needed at its peak beyond what was allocated, results included."""
     if device.type != "cuda":
         return peak_extra_memory(call)
-    release(device)
+    torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     call()
@@ -39,9 +39,15 @@ def peak(device: torch.device, call: Callable[[], Any]) -> float | None:
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-def release(device: torch.device) -> None:
-    """Give back what is no longer used, so that the next call finds it free and in one piece."""
-    gc.collect()
+def finish(device: torch.device) -> None:
+    """Wait for what was begun."""
     if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def release(device: torch.device) -> None:
+    """Give back a GPU's memory that nothing uses, so that the next work finds it in one piece."""
+    if device.type == "cuda":
+        gc.collect()
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
