@@ -93,7 +93,7 @@ BUILD_CUDA = GNNLIB_CUDA=1 $(PYTHON) setup.py --quiet build_ext --inplace
 gpu-here gpu-sanitize-here: export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 gpu-here:
 	@start=$$(date +%s); failed=; $(BUILD_CUDA) || exit; \
-	timeout $(GPU_TEST_SECONDS) $(PYTHON) -m pytest tests/ops tests/cuda --device cuda -q || failed=" tests"; \
+	timeout --signal=INT --kill-after=10 $(GPU_TEST_SECONDS) $(PYTHON) -m pytest tests/ops tests/cuda --device cuda -q || failed=" tests"; \
 	$(PYTHON) -m benchmarks.gpu --seconds $$((start + $(GPU_SECONDS) - $$(date +%s))) --out $(GPU_OUT) || failed="$$failed benchmarks"; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 

@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -337,6 +340,42 @@ def test_a_side_that_fails_on_a_gpu_is_a_row(load):
     assert row.is_failure_of_ours
 
 
+def test_time_and_memory_of_a_gpu(load, monkeypatch):
+    meter, gpu = load("gpu._meter"), torch.device("cuda")
+    clock, memory = [0.0], [3 * 2**20, 0]  # ms; bytes now, and at the peak
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = clock[0]
+
+        def synchronize(self):
+            pass
+
+        def elapsed_time(self, other):
+            return other.at - self.at
+
+    fakes = {
+        "Event": Event,
+        "synchronize": lambda *_: None,
+        "reset_peak_memory_stats": lambda: memory.__setitem__(1, memory[0]),
+        "memory_allocated": lambda: memory[0],
+        "max_memory_allocated": lambda: memory[1],
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+
+    def call():
+        clock[0] += 2.0
+        memory[1] = max(memory[1], memory[0] + 5 * 2**20)
+
+    assert meter.timer(gpu)(call, 7) == 2.0
+    assert clock[0] == 14.0
+    assert meter.peak(gpu, call) == 5.0
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_nothing_is_measured(load, capsys):
     assert load("gpu.__main__").main([]) == 0
@@ -355,3 +394,53 @@ def test_graph_drawn_on_a_device(load):
     assert graph.edge_index.max() < 2_000
     assert graph.edge_index[1].bincount().max() > 10 * 10  # ten times the mean degree
     assert not torch.equal(*graph.edge_index)
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Run make as if these commands were installed, and give its exit code and what it says."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+
+    def run(target, **commands):
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        for name, script in commands.items():
+            file = folder / name.replace("_", "-")
+            file.write_text(f"#!/bin/sh\n{script}\n")
+            file.chmod(0o755)
+        environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": ""}
+        environment.pop("MAKEFLAGS", None)
+        command = ["make", "--silent", target, f"PYTHON={folder / 'python'}"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout.splitlines()
+
+    return run
+
+
+# What make asks of PYTHON: -c, whether its torch has CUDA; the rest it reports.
+PYTHON = 'test "$1" = -c || echo "$@"; case "$*" in *pytest*) exit 1; esac'
+
+
+@pytest.mark.parametrize("target", ["gpu", "gpu-sanitize"])
+def test_make_gpu_without_one_says_so(make, target):
+    code, lines = make(target, nvidia_smi="exit 9", python="exit 1")
+    assert code == 0
+    assert lines == [f"make {target}: nvidia-smi finds no GPU here, so nothing was done"]
+
+
+def test_make_gpu_builds_tests_and_measures_whatever_fails(make):
+    code, lines = make("gpu", nvidia_smi="", python=PYTHON)
+    assert code != 0
+    build, tests, benchmarks, failed = lines
+    assert build.startswith("setup.py")
+    assert tests.endswith("--device cuda -q")
+    assert benchmarks.startswith("-m benchmarks.gpu --seconds 4")
+    assert failed == "failed: tests"
+
+
+def test_make_gpu_sanitize_runs_both_checks(make):
+    sanitizer = 'echo "$2"; test "$2" = memcheck'
+    code, lines = make("gpu-sanitize", nvidia_smi="", python=PYTHON, compute_sanitizer=sanitizer)
+    assert code != 0
+    assert lines[1:] == ["memcheck", "racecheck", "failed: racecheck"]

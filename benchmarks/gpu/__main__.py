@@ -48,7 +48,7 @@ def tasks(device: torch.device, quick: bool) -> Iterator[Task]:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="tiny graphs, two rounds")
     parser.add_argument(
         "--seconds", type=float, default=300, help="no work begins after so many (default 300)"
@@ -63,16 +63,16 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _machine(device: torch.device) -> str:
+def _machine(is_gpu: bool) -> str:
     """The machine in one line, the GPU first, and whether gnnlib has kernels for it."""
     line = machine(_PEERS)
-    if device.type == "cuda":
-        gpu = torch.cuda.get_device_properties(device)
+    if is_gpu:
+        gpu = torch.cuda.get_device_properties()
         memory = f"{gpu.total_memory / 2**30:.0f} GiB"
         capability = f"compute capability {gpu.major}.{gpu.minor}"
         line = f"{gpu.name}, {memory}, {capability}, CUDA {torch.version.cuda}, {line}"
     has_kernels = torch._C._dispatch_has_kernel_for_dispatch_key(
-        "gnnlib::gather_reduce", device.type.upper()
+        "gnnlib::gather_reduce", "CUDA" if is_gpu else "CPU"
     )
     return f"{line}, gnnlib on its {'kernels' if has_kernels else 'pure-torch references'}"
 
@@ -80,15 +80,15 @@ def _machine(device: torch.device) -> str:
 def _figures(options: argparse.Namespace) -> Iterator[list[Figure]]:
     """Those of one work after another, with the copy first, which all are held against."""
     limits = Limits(2, 0) if options.quick else Limits(15, 0.6)
-    begun = time.monotonic()
-    roof = measure(copy(options.device, options.quick), options.device, limits, None)
+    begun, device = time.monotonic(), torch.device(options.device)
+    roof = measure(copy(device, options.quick), device, limits, None)
     yield roof
     bandwidth = roof[0].rate
-    for task in tasks(options.device, options.quick):
+    for task in tasks(device, options.quick):
         if not re.search(options.only, task.case.name):
             continue
         if time.monotonic() - begun < options.seconds:
-            yield measure(task, options.device, limits, bandwidth)
+            yield measure(task, device, limits, bandwidth)
         else:
             yield [unmeasured(task, f"skipped: the {options.seconds:.0f} seconds were over")]
 
@@ -100,14 +100,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 1 if ours fails somewhere, 130 after Ctrl-C.
     """
     options = _options(argv)
-    is_gpu = options.device.type == "cuda"
+    is_gpu = options.device == "cuda"
     if is_gpu and not torch.cuda.is_available():
         print("torch finds no GPU here: nothing was measured (--device cpu --quick is a rehearsal)")
         return 0
     is_full = is_gpu and not options.quick and not options.only
     out = options.out or (RESULTS if is_full else None)
     torch.manual_seed(0)
-    line = _machine(options.device)
+    line = _machine(is_gpu)
     print(line)
     rows: list[Figure] = []
     # As in the other benchmarks: every collection of garbage would walk all of torch.
