@@ -94,7 +94,9 @@ gpu-here gpu-sanitize-here: export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(
 gpu-here:
 	@start=$$(date +%s); failed=; $(BUILD_CUDA) || exit; \
 	timeout --signal=INT --kill-after=10 $(GPU_TEST_SECONDS) $(PYTHON) -m pytest tests/ops tests/cuda --device cuda -q || failed=" tests"; \
-	$(PYTHON) -m benchmarks.gpu --seconds $$((start + $(GPU_SECONDS) - $$(date +%s))) --out $(GPU_OUT) || failed="$$failed benchmarks"; \
+	measure() { $(PYTHON) -m benchmarks.gpu --seconds $$((start + $(GPU_SECONDS) - $$(date +%s))) --out $(GPU_OUT) "$$@"; }; \
+	measure; code=$$?; while test $$code = 3; do measure --resume; code=$$?; done; \
+	test $$code = 0 || failed="$$failed benchmarks"; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 # Few tests, as each runs a hundred times slower. Without torch's own cache of memory, which would

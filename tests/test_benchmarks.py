@@ -308,6 +308,33 @@ def test_a_run_that_is_stopped_keeps_what_it_has(load, monkeypatch, tmp_path):
     assert not module.RESULTS.exists()  # a rehearsal only prints
 
 
+def test_another_process_goes_on_where_a_gpu_was_lost(load, monkeypatch, tmp_path):
+    module = load("gpu.__main__")
+    measured = []
+
+    def measure(task, *_):
+        measured.append(task.case.name)
+        return [module.Figure(task.case.name, "gnnlib", [1.0], 1.0, rate=1.0)]
+
+    def rows():
+        return json.loads((tmp_path / "gpu.json").read_text())["rows"]
+
+    monkeypatch.setattr(module, "measure", measure)
+    monkeypatch.setattr(module, "is_lost", lambda _: len(measured) == 2)
+    main = [*REHEARSAL, "--out", str(tmp_path)]
+    assert module.main(main) == 3
+    assert [row["work"] for row in rows()] == measured
+    assert len(measured) == 2
+    monkeypatch.setattr(module, "is_lost", lambda _: False)
+    assert module.main([*main, "--resume", "--seconds", "0"]) == 0
+    assert len(measured) == 2
+    assert rows()[2]["note"].startswith("skipped")
+    assert module.main([*main, "--resume"]) == 0
+    assert [row["work"] for row in rows()] == measured
+    assert len(measured) == len(set(measured)) == len(rows()) > 50
+    assert not any(row["note"] for row in rows())
+
+
 def test_a_side_that_fails_on_a_gpu_is_a_row(load):
     harness, gpu = load("_harness"), load("gpu._measure")
 
@@ -333,6 +360,18 @@ def test_a_side_that_fails_on_a_gpu_is_a_row(load):
 
     def unmade():
         raise RuntimeError("no memory for the graph")
+
+    calls = []
+
+    def fails_later():
+        calls.append("")
+        if len(calls) > 1:
+            raise RuntimeError("lost")
+        return torch.ones(1)
+
+    rows = measured(lambda: torch.ones(1), fails_later)
+    assert [row.note for row in rows] == ["fails: RuntimeError: lost"] * 2
+    assert not any(row.times for row in rows)
 
     task = gpu.Task(harness.Case("work", unmade))
     (row,) = gpu.measure(task, torch.device("cpu"), gpu.Limits(2, 0), None)
@@ -437,6 +476,14 @@ def test_make_gpu_builds_tests_and_measures_whatever_fails(make):
     assert tests.endswith("--device cuda -q")
     assert benchmarks.startswith("-m benchmarks.gpu --seconds 4")
     assert failed == "failed: tests"
+
+
+def test_make_gpu_goes_on_where_the_gpu_was_lost(make, tmp_path):
+    lost = f"test -e {tmp_path}/lost && exit 0; touch {tmp_path}/lost; exit 3"
+    python = f'test "$1" = -c || echo "$@"; case "$*" in *benchmarks.gpu*) {lost};; esac'
+    code, lines = make("gpu", nvidia_smi="", python=python)
+    assert code == 0
+    assert ["--resume" in line for line in lines] == [False, False, False, True]
 
 
 def test_make_gpu_sanitize_runs_both_checks(make):

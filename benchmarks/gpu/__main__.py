@@ -7,6 +7,7 @@ about a GPU.
 
 import argparse
 import gc
+import json
 import re
 import time
 import warnings
@@ -21,9 +22,12 @@ from benchmarks._machine import machine
 from benchmarks._table import write
 from benchmarks.gpu._graphs import arxiv, huge, small
 from benchmarks.gpu._measure import Figure, Limits, Task, measure, table, unmeasured
+from benchmarks.gpu._meter import is_lost, release
 from benchmarks.gpu.kernels import building, copy, neighbours, segments, weighted
 from benchmarks.gpu.layers import aggregations, training
 
+_NAME = "gpu"  # of the table, and of its files
+_SKIPPED = "skipped"
 _PEERS = ("torch-scatter",)
 _HALVES = (torch.bfloat16, torch.float16)
 
@@ -53,6 +57,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=300, help="no work begins after so many (default 300)"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what gpu.json has, and measure the rest"
+    )
     parser.add_argument("--only", metavar="REGEX", default="", help="works whose name matches")
     parser.add_argument(
         "--out",
@@ -77,27 +84,38 @@ def _machine(is_gpu: bool) -> str:
     return f"{line}, gnnlib on its {'kernels' if has_kernels else 'pure-torch references'}"
 
 
-def _figures(options: argparse.Namespace) -> Iterator[list[Figure]]:
+def _kept(folder: Path | None) -> list[Figure]:
+    """What an earlier run has measured."""
+    if folder is None or not (folder / f"{_NAME}.json").exists():
+        return []
+    rows = json.loads((folder / f"{_NAME}.json").read_text())["rows"]
+    return [Figure(**row) for row in rows if not row["note"].startswith(_SKIPPED)]
+
+
+def _figures(options: argparse.Namespace, kept: Sequence[Figure]) -> Iterator[list[Figure]]:
     """Those of one work after another, with the copy first, which all are held against."""
     limits = Limits(2, 0) if options.quick else Limits(15, 0.6)
     begun, device = time.monotonic(), torch.device(options.device)
-    roof = measure(copy(device, options.quick), device, limits, None)
-    yield roof
-    bandwidth = roof[0].rate
+    roof = kept or measure(copy(device, options.quick), device, limits, None)
+    if not kept:
+        yield roof
+        release(device)
+    known = {figure.work for figure in kept}
     for task in tasks(device, options.quick):
-        if not re.search(options.only, task.case.name):
+        if task.case.name in known or not re.search(options.only, task.case.name):
             continue
         if time.monotonic() - begun < options.seconds:
-            yield measure(task, device, limits, bandwidth)
+            yield measure(task, device, limits, roof[0].rate)
         else:
-            yield [unmeasured(task, f"skipped: the {options.seconds:.0f} seconds were over")]
+            yield [unmeasured(task, f"{_SKIPPED}: the {options.seconds:.0f} seconds were over")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks; see ``--help``.
 
     Returns:
-        The exit code: 1 if ours fails somewhere, 130 after Ctrl-C.
+        The exit code: 1 if ours fails somewhere, 3 if a side has lost the GPU, so that another
+        process must go on, 130 after Ctrl-C.
     """
     options = _options(argv)
     is_gpu = options.device == "cuda"
@@ -109,19 +127,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     line = _machine(is_gpu)
     print(line)
-    rows: list[Figure] = []
+    rows = _kept(out) if options.resume else []
     # As in the other benchmarks: every collection of garbage would walk all of torch.
     gc.collect()
     gc.freeze()
     try:
         with quiet():
             warnings.simplefilter("ignore")  # what peers warn of is not what is measured
-            for figures in _figures(options):
+            for figures in _figures(options, tuple(rows)):
                 rows += figures
                 for figure in figures:
                     print(" | ".join(figure.cells()), flush=True)
                 if out is not None:
-                    write(out, "gpu", line, rows, table)
+                    write(out, _NAME, line, rows, table)
+                if is_lost(torch.device(options.device)):
+                    print("the GPU is lost to this process: go on with --resume")
+                    return 3
     except KeyboardInterrupt:
         print("stopped")
         return 130

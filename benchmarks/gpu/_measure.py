@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -105,8 +104,13 @@ def _figures(task: Task, device: torch.device, limits: Limits, copy: float | Non
         for side in sides
         if side.call is not None and not notes[side.name].startswith("fails")
     }
-    peaks = {name: peak(device, call) for name, call in calls.items()}
-    times = in_turn(calls, limits.rounds, limits.seconds, timer=timer(device)) if calls else {}
+    peaks: dict[str, float | None] = {}
+    times: dict[str, list[float]] = {}
+    try:
+        peaks = {name: peak(device, call) for name, call in calls.items()}
+        times = in_turn(calls, limits.rounds, limits.seconds, timer=timer(device))
+    except Exception as error:  # as where a side before has lost the GPU
+        notes |= dict.fromkeys(calls, _why(error))
     medians = {name: statistics.median(ms) for name, ms in times.items()}
     ours = medians.get(sides[0].name)
     figures = []
@@ -126,19 +130,23 @@ def _notes(sides: Sequence[Side], tolerance: float, device: torch.device) -> dic
     """Run every side once, and compare it with the first that ran."""
     expected, notes = None, {}
     for side in sides:
-        note = side.note
-        if side.call is not None:
-            result, note = _attempt(side.call, device)
-            if note:
-                release(device)
-            elif expected is None:
-                expected = result
-            else:
-                compare = partial(disagreement, result, expected, tolerance)
-                found, failure = _attempt(compare, device)
-                note = f"not compared, which {failure}" if failure else found
-        notes[side.name] = note
+        notes[side.name] = side.note
+        if side.call is not None and expected is None:
+            expected, notes[side.name] = _attempt(side.call, device)
+        elif side.call is not None:
+            notes[side.name] = _compared(side.call, expected, tolerance, device)
+        release(device)
     return notes
+
+
+def _compared(
+    call: Callable[[], Any], expected: Any, tolerance: float, device: torch.device
+) -> str:
+    result, failure = _attempt(call, device)
+    if failure:
+        return failure
+    found, failure = _attempt(lambda: disagreement(result, expected, tolerance), device)
+    return f"not compared: {failure}" if failure else str(found)
 
 
 def _attempt(call: Callable[[], Any], device: torch.device) -> tuple[Any, str]:

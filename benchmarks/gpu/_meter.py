@@ -1,5 +1,6 @@
 """Time and memory of a call, on the device it runs on."""
 
+import contextlib
 import gc
 from collections.abc import Callable
 from typing import Any
@@ -45,9 +46,18 @@ def finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def is_lost(device: torch.device) -> bool:
+    """Whether a kernel has failed in a way after which this process cannot use the GPU."""
+    try:
+        finish(device)
+    except RuntimeError:
+        return True
+    return False
+
+
 def release(device: torch.device) -> None:
     """Give back a GPU's memory that nothing uses, so that the next work finds it in one piece."""
     if device.type == "cuda":
         gc.collect()
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # a lost GPU, which is_lost tells of
+            torch.cuda.empty_cache()
