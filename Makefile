@@ -119,7 +119,7 @@ gpu-here:
 
 # Few tests, as each runs a hundred times slower. Without torch's own cache of memory, which would
 # hide what lies beyond the end of a tensor.
-GPU_SANITIZED := tests/cuda/test_ops.py -k 'float64 or nothing'
+GPU_SANITIZED := tests/cuda/test_ops.py -k 'what_float64_gives or nothing'
 gpu-sanitize-here: export PYTORCH_NO_CUDA_MEMORY_CACHING := 1
 gpu-sanitize-here:
 	@tool=$$(command -v compute-sanitizer || command -v $(or $(CUDA_HOME),/usr/local/cuda)/bin/compute-sanitizer) || \
