@@ -1,4 +1,9 @@
-"""Operators that group edges: a list of edges to CSR, and CSR to its transpose."""
+"""Operators that group edges: a list of edges to CSR, and CSR to its transpose.
+
+A GPU runs what is written here: torch's own stable sort, a radix sort that is kept up with every
+GPU, leaves no kernel of ours anything to do. There the host never waits, nor are values looked at,
+unless ``GNNLIB_CHECK=1`` asks for it.
+"""
 
 import os
 
@@ -8,9 +13,13 @@ from torch import Tensor
 from gnnlib._library import register
 
 
+def checked(values: Tensor) -> bool:
+    """Whether indices are looked at: on a GPU the host would wait for them, so only if asked to."""
+    return values.device.type == "cpu" or os.environ.get("GNNLIB_CHECK") == "1"
+
+
 def _check_range(nodes: Tensor, size: int, end: str) -> None:
-    # On a GPU the check would make the host wait, so it is done there only when asked for.
-    if nodes.device.type != "cpu" and os.environ.get("GNNLIB_CHECK") != "1":
+    if not checked(nodes):
         return
     bad = nodes[(nodes < 0) | (nodes >= size)]
     if bad.numel():
@@ -22,7 +31,7 @@ def _check_range(nodes: Tensor, size: int, end: str) -> None:
 
 def check_ptr(ptr: Tensor, size: int) -> None:
     """Raise unless segments, along the last dimension, are parts of a list of ``size`` elements."""
-    if ptr.device.type != "cpu" and os.environ.get("GNNLIB_CHECK") != "1":
+    if not checked(ptr):
         return
     if (ptr.diff() < 0).any():
         raise ValueError("`indptr` must not decrease")
@@ -38,7 +47,7 @@ def check_index(index: Tensor, size: int) -> None:
     """Raise IndexError unless groups lie in ``[0, size)``."""
     if size < 0:
         raise ValueError(f"`dim_size` must not be negative, got {size}")
-    if index.device.type != "cpu" and os.environ.get("GNNLIB_CHECK") != "1":
+    if not checked(index):
         return
     bad = index[(index < 0) | (index >= size)]
     if bad.numel():
@@ -51,9 +60,10 @@ def check_index(index: Tensor, size: int) -> None:
 
 
 def _group(key: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    rowptr = key.new_zeros(size + 1)
-    rowptr[1:] = torch.bincount(key, minlength=size).cumsum(0)
-    return rowptr, key.argsort(stable=True)
+    if size < 2**31:
+        key = key.int()  # half the passes of a radix sort
+    key, perm = key.sort(stable=True)
+    return torch.searchsorted(key, torch.arange(size + 1, dtype=key.dtype, device=key.device)), perm
 
 
 def _is_sorted_reference(index: Tensor) -> bool:
@@ -75,7 +85,9 @@ def _coo_to_csr_reference(
 def _csr_transpose_reference(
     rowptr: Tensor, col: Tensor, perm: Tensor | None, num_src: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    rows = torch.arange(rowptr.numel() - 1, device=col.device).repeat_interleave(rowptr.diff())
+    _check_range(col, num_src, "source")
+    rows = torch.arange(rowptr.numel() - 1, device=col.device)
+    rows = rows.repeat_interleave(rowptr.diff(), output_size=col.numel())
     t_rowptr, order = _group(col, num_src)
     return t_rowptr, rows[order], order if perm is None else perm[order]
 
@@ -83,16 +95,18 @@ def _csr_transpose_reference(
 def _check_csr_reference(rowptr: Tensor, col: Tensor, perm: Tensor | None, num_src: int) -> None:
     if num_src < 0:
         raise ValueError(f"`num_src` must not be negative, got {num_src}")
+    if perm is not None and perm.shape != col.shape:
+        raise ValueError(f"`perm` must have one entry per edge, {col.numel()}")
+    if not checked(col):
+        return
     if rowptr[0] != 0 or rowptr[-1] != col.numel() or (rowptr.diff() < 0).any():
         raise ValueError(
             f"`rowptr` must run from 0 to the number of edges, {col.numel()}, without decreasing"
         )
     _check_range(col, num_src, "source")
-    if perm is not None:
-        if perm.shape != col.shape:
-            raise ValueError(f"`perm` must have one entry per edge, {col.numel()}")
-        if not torch.equal(perm.sort().values, torch.arange(perm.numel(), device=perm.device)):
-            raise IndexError(f"`perm` must hold every edge in [0, {perm.numel()}) once")
+    every = torch.arange(col.numel(), device=col.device)
+    if perm is not None and not torch.equal(perm.sort().values, every):
+        raise IndexError(f"`perm` must hold every edge in [0, {perm.numel()}) once")
 
 
 def _group_index_reference(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -102,7 +116,7 @@ def _group_index_reference(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _index_to_ptr_reference(index: Tensor, size: int) -> Tensor:
     check_index(index, size)
-    if not _is_sorted_reference(index):
+    if checked(index) and not _is_sorted_reference(index):
         raise ValueError("`index` must be sorted along its last dimension (use scatter instead)")
     ends = torch.arange(size + 1, device=index.device)
     return torch.searchsorted(index.contiguous(), ends)

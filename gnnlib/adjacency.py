@@ -26,7 +26,8 @@ class Adjacency:
             is the same.
         num_src: number of source nodes, at least 0.
         check: whether to check the arrays and keep copies; without, they must be right and never
-            change.
+            change. On a GPU, where a check makes the host wait, indices are checked, here and
+            everywhere, only if the environment has ``GNNLIB_CHECK=1``.
 
     Raises:
         IndexError: an entry of ``col`` or ``perm`` is out of range.

@@ -14,7 +14,7 @@ from gnnlib.ops._grouping import Grouping, Shape
 Segments = tuple[Tensor, Tensor | None]  # ptr and perm
 T = TypeVar("T")
 
-# Rows of as many columns are reduced as they come; wider ones pay for being grouped first.
+# A CPU reduces rows of as many columns as they come; wider ones pay for being grouped first.
 NARROW = 8
 
 _cache = TensorCache()
@@ -56,12 +56,17 @@ def by_index(
 ) -> Grouping:
     """Groups in any order along ``dim``; as ``segments`` even where narrow rows need none."""
     groups, index = _by_index(shape, index, dim, _needed(index, shape) if size is None else size)
-    if groups.width <= NARROW and not segments:
+    if _as_they_come(groups.width, index.device) and not segments:
         plain = groups.num_rows == groups.length  # nothing to build
         groups.index = _listed(groups, index) if plain else _found(groups, index, _listed)
     else:
         groups.ptr, groups.perm = _found(groups, index, _any_order)
     return groups
+
+
+def _as_they_come(width: int, device: torch.device) -> bool:
+    """Whether rows need not be grouped; a GPU without grouping needs atomics, which have no order."""
+    return width <= NARROW and device.type == "cpu"
 
 
 def by_sorted_index(shape: Shape, index: Tensor, size: int | None) -> Grouping:
