@@ -13,9 +13,14 @@ from torch import Tensor
 from gnnlib._library import register
 
 
-def checked(values: Tensor) -> bool:
-    """Whether indices are looked at: on a GPU the host would wait for them, so only if asked to."""
-    return values.device.type == "cpu" or os.environ.get("GNNLIB_CHECK") == "1"
+def at_hand(values: Tensor) -> bool:
+    """Whether the host sees values without having to wait for a GPU."""
+    return values.device.type == "cpu"
+
+
+def checked(indices: Tensor) -> bool:
+    """Whether indices are looked at where they enter: if they are at hand, or if asked to."""
+    return at_hand(indices) or os.environ.get("GNNLIB_CHECK") == "1"
 
 
 def _check_range(nodes: Tensor, size: int, end: str) -> None:

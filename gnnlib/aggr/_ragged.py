@@ -121,7 +121,7 @@ def _build(given: Tensor, is_ptr: bool, num_rows: int, size: int) -> Adjacency:
         # A copy, as what is kept for a tensor must not keep the tensor; and checked by an operator,
         # which a compiled graph keeps too.
         ptr, perm = _sorting.fold_ptr(given.unsqueeze(0).contiguous(), num_rows)[:-1], None
-    elif not compiling and given.device.type == "cpu" and _sorting.is_sorted(given):
+    elif not compiling and _sorting.at_hand(given) and _sorting.is_sorted(given):
         ptr, perm = _sorting.index_to_ptr(given, size), None
     else:
         ptr, perm = _sorting.group_index(given.contiguous(), size)

@@ -56,17 +56,13 @@ def by_index(
 ) -> Grouping:
     """Groups in any order along ``dim``; as ``segments`` even where narrow rows need none."""
     groups, index = _by_index(shape, index, dim, _needed(index, shape) if size is None else size)
-    if _as_they_come(groups.width, index.device) and not segments:
+    # A GPU would need atomics, which add in another order every time.
+    if groups.width <= NARROW and _sorting.at_hand(index) and not segments:
         plain = groups.num_rows == groups.length  # nothing to build
         groups.index = _listed(groups, index) if plain else _found(groups, index, _listed)
     else:
         groups.ptr, groups.perm = _found(groups, index, _any_order)
     return groups
-
-
-def _as_they_come(width: int, device: torch.device) -> bool:
-    """Whether rows need not be grouped; a GPU without grouping needs atomics, which have no order."""
-    return width <= NARROW and device.type == "cpu"
 
 
 def by_sorted_index(shape: Shape, index: Tensor, size: int | None) -> Grouping:
@@ -185,7 +181,7 @@ def _in_order(groups: Grouping, index: Tensor) -> Segments:
 
 def _any_order(groups: Grouping, index: Tensor) -> Segments:
     # A check of order would make a compiled graph depend on the data, and a GPU wait.
-    blind = torch.compiler.is_compiling() or index.device.type != "cpu"
+    blind = torch.compiler.is_compiling() or not _sorting.at_hand(index)
     listed = _listed(groups, index)
     if not blind and _sorting.is_sorted(listed):
         return _sorting.index_to_ptr(listed, groups.num_groups), None
