@@ -26,7 +26,8 @@ class Adjacency:
             is the same.
         num_src: number of source nodes, at least 0.
         check: whether to check the arrays and keep copies; without, they must be right and never
-            change.
+            change. On a GPU, where a check makes the host wait, indices are checked, here and
+            everywhere, only if the environment has ``GNNLIB_CHECK=1``.
 
     Raises:
         IndexError: an entry of ``col`` or ``perm`` is out of range.
@@ -201,7 +202,7 @@ def _from_edge_index(edge_index: Tensor, size: Size) -> Adjacency:
     num_src, num_dst = pair(size)
     rowptr, col, perm = _sorting.coo_to_csr(edge_index, num_src, num_dst)
     # A check of order would make a compiled graph depend on the data, and a GPU wait.
-    blind = torch.compiler.is_compiling() or edge_index.device.type != "cpu"
+    blind = torch.compiler.is_compiling() or not _sorting.at_hand(edge_index)
     in_order = not blind and _sorting.is_sorted(edge_index[1])
     return Adjacency(rowptr, col, None if in_order else perm, num_src, check=False)
 

@@ -113,15 +113,15 @@ def _one_more_than_largest(index: Tensor) -> int:
 
 
 def _build(given: Tensor, is_ptr: bool, num_rows: int, size: int) -> Adjacency:
-    # A check of order would make a compiled graph depend on the data, and a GPU wait.
-    blind = torch.compiler.is_compiling() or given.device.type != "cpu"
+    # A look at values would make a compiled graph depend on the data, and a GPU wait.
+    compiling = torch.compiler.is_compiling()
     if is_ptr:
-        if not torch.compiler.is_compiling() and _sorting.checked(given):
+        if not compiling and _sorting.checked(given):
             _check_ptr(given, num_rows)
         # A copy, as what is kept for a tensor must not keep the tensor; and checked by an operator,
         # which a compiled graph keeps too.
         ptr, perm = _sorting.fold_ptr(given.unsqueeze(0).contiguous(), num_rows)[:-1], None
-    elif not blind and _sorting.is_sorted(given):
+    elif not compiling and _sorting.at_hand(given) and _sorting.is_sorted(given):
         ptr, perm = _sorting.index_to_ptr(given, size), None
     else:
         ptr, perm = _sorting.group_index(given.contiguous(), size)

@@ -9,6 +9,6 @@ from gnnlib.ops._segment_reduce import segment_reduce
 
 def column_sums(x: Tensor) -> Tensor:
     """``[N, F]`` to ``[F]``."""
-    ends = torch.tensor([0, x.size(0)], device=x.device)
+    ends = torch.arange(2, device=x.device) * x.size(0)  # nothing that a GPU would have to be sent
     sums: Tensor = segment_reduce(x, ends, None, SUM)
     return sums.squeeze(0)

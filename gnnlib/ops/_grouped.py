@@ -14,7 +14,7 @@ from gnnlib.ops._grouping import Grouping, Shape
 Segments = tuple[Tensor, Tensor | None]  # ptr and perm
 T = TypeVar("T")
 
-# Rows of as many columns are reduced as they come; wider ones pay for being grouped first.
+# A CPU reduces rows of as many columns as they come; wider ones pay for being grouped first.
 NARROW = 8
 
 _cache = TensorCache()
@@ -59,7 +59,8 @@ def by_index(
 ) -> Grouping:
     """Groups in any order along ``dim``; as ``segments`` even where narrow rows need none."""
     groups, index = _by_index(shape, index, dim, _needed(index, shape) if size is None else size)
-    if groups.width <= NARROW and not segments:
+    # A GPU would need atomics, which add in another order every time.
+    if groups.width <= NARROW and _sorting.at_hand(index) and not segments:
         plain = groups.num_rows == groups.length  # nothing to build
         groups.index = _listed(groups, index) if plain else _found(groups, index, _listed)
     else:
@@ -183,7 +184,7 @@ def _in_order(groups: Grouping, index: Tensor) -> Segments:
 
 def _any_order(groups: Grouping, index: Tensor) -> Segments:
     # A check of order would make a compiled graph depend on the data, and a GPU wait.
-    blind = torch.compiler.is_compiling() or index.device.type != "cpu"
+    blind = torch.compiler.is_compiling() or not _sorting.at_hand(index)
     listed = _listed(groups, index)
     if not blind and _sorting.is_sorted(listed):
         return _sorting.index_to_ptr(listed, groups.num_groups), None

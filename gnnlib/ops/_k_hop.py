@@ -41,7 +41,7 @@ def k_hop(
     "DRew: Dynamically Rewired Message Passing with Delay", section 3). One breadth-first search a
     node finds all distances; a batch of graphs takes no more than the graphs one by one. Self loops
     and repeated edges do not matter. The pairs are kept with the adjacency and found again, unless
-    they were sampled.
+    they were sampled. The search is the CPU's, also for a graph on a GPU.
 
     Args:
         adj: the graph, an :class:`~gnnlib.Adjacency` of as many targets as sources or whatever
@@ -76,7 +76,7 @@ def k_hop(
     adj = Adjacency.of(adj)
     _check(adj, k, max_pairs, num_samples)
     if num_samples is not None:
-        return _find(adj, k, undirected, max_pairs, num_samples, _seed(adj, generator))
+        return _find(adj, k, undirected, max_pairs, num_samples, _seed(generator))
     if torch.compiler.is_compiling():
         return _find(adj, k, undirected, max_pairs, 0, None)
     # Beside the pairs stays what they were made from, so that no other tensor can come by the id.
@@ -118,9 +118,16 @@ def _too_many(count: str, max_pairs: int) -> ValueError:
     )
 
 
-def _seed(adj: Adjacency, generator: torch.Generator | None) -> Tensor:
+def _seed(generator: torch.Generator | None) -> Tensor:
     device = None if generator is None else generator.device
-    return torch.randint(2**63 - 1, (1,), generator=generator, device=device).to(adj.device)
+    return torch.randint(2**63 - 1, (1,), generator=generator, device=device).cpu()
+
+
+def _on_cpu(adj: Adjacency) -> Adjacency:
+    """The graph where it is searched: pairs are found once, before a GPU has anything to do."""
+    if adj.device.type == "cpu":
+        return adj
+    return Adjacency(adj.rowptr.cpu(), adj.col.cpu(), None, adj.num_src)
 
 
 def _find(
@@ -131,14 +138,15 @@ def _find(
     num_samples: int,
     seed: Tensor | None,
 ) -> KHop:
-    expected = _guard(adj, k, undirected, max_pairs, num_samples)
+    near = _on_cpu(adj)
+    expected = _guard(near, k, undirected, max_pairs, num_samples)
     try:
-        hop_ptr, col = _op(*_arrays(adj, undirected), k, max_pairs, num_samples, seed)
+        hop_ptr, col = _op(*_arrays(near, undirected), k, max_pairs, num_samples, seed)
     except ValueError:  # the operator's own count, which is exact
         if expected is None:
             raise
         raise _too_many(expected, max_pairs) from None
-    return KHop(hop_ptr, col, adj.num_dst, k)
+    return KHop(hop_ptr.to(adj.device), col.to(adj.device), adj.num_dst, k)
 
 
 def _arrays(adj: Adjacency, undirected: bool) -> list[Any]:

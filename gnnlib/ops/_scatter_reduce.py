@@ -1,8 +1,9 @@
 """Rows reduced by group, in whatever order they come: ``out[i]`` is about ``e`` with
 ``index[e] == i``.
 
-Nothing is sorted, which is the fast way for narrow rows; wide ones are better grouped first (see
-``_segment_reduce.py``). These operators are internal: the functions of torch_scatter call them.
+Nothing is sorted, which is the fast way for narrow rows on a CPU; wide ones, and all on a GPU, are
+better grouped first (see ``_segment_reduce.py``). These operators are internal: the functions of
+torch_scatter call them, and on a CPU alone.
 """
 
 from typing import Any

@@ -177,29 +177,33 @@ def _reference(
     ptr: Tensor, perm: Tensor | None, size: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     _sorting.check_ptr(ptr, size)
-    begin, count = ptr[:-1].tolist(), ptr.diff().tolist()
-    order = list(range(size)) if perm is None else perm.tolist()
-    left = {i: order[b : b + n] for i, (b, n) in enumerate(zip(begin, count, strict=True)) if n}
-    pairs: list[int] = []
-    carried: list[int] = []
-    finished: list[int] = []
-    group: list[int] = []
-    rounds = [0, 0, 0]
-    while left:
-        done = {i: own for i, own in left.items() if len(own) == 1}
-        finished += [own[0] for own in done.values()]
-        group += done
-        left = {i: own for i, own in left.items() if i not in done}
-        num_pairs, before, odd = sum(len(own) // 2 for own in left.values()), 0, 0
-        for i, own in left.items():
-            half = len(own) // 2
-            pairs += own[: 2 * half]
-            carried += own[2 * half :]
-            left[i] = [*range(before, before + half), *[num_pairs + odd] * (len(own) % 2)]
-            before, odd = before + half, odd + len(own) % 2
-        rounds += [len(pairs), len(carried), len(finished)]
-    lists = (pairs, carried, finished, group, rounds)
-    return tuple(torch.tensor(part, dtype=torch.int64, device=ptr.device) for part in lists)  # type: ignore[return-value]
+    group = (ptr.diff() > 0).nonzero().flatten()
+    count = ptr.diff()[group]
+    # A group's elements stand side by side, but for the last, which may have been carried.
+    first, last = ptr[group], ptr[group + 1] - 1
+    levels = [(ptr[:0],) * 4]
+    while group.numel():
+        alone, half = count == 1, count // 2
+        odd = (count % 2 == 1) & ~alone
+        places = (_places(first, last, count, 2 * half), last[odd], last[alone])
+        if perm is not None:  # before the first round an element is a row
+            places, perm = tuple(perm[place] for place in places), None
+        levels.append((*places, group[alone]))
+        first = half.cumsum(0) - half
+        last = torch.where(odd, half.sum() + odd.cumsum(0) - 1, first + half - 1)
+        left = (group, (count + 1) // 2, first, last)
+        group, count, first, last = (t[~alone] for t in left)
+    sizes = torch.tensor([[part.numel() for part in level[:3]] for level in levels])
+    pairs, carried, finished, group = map(torch.cat, zip(*levels, strict=True))
+    return pairs, carried, finished, group, sizes.cumsum(0).flatten().to(ptr.device)
+
+
+def _places(first: Tensor, last: Tensor, count: Tensor, taken: Tensor) -> Tensor:
+    """Where the first so many elements of every group stand, one group after the other."""
+    begin = taken.cumsum(0) - taken
+    group = torch.arange(taken.numel(), device=taken.device).repeat_interleave(taken)
+    k = torch.arange(group.numel(), device=taken.device) - begin[group]
+    return torch.where(k == count[group] - 1, last[group], first[group] + k)
 
 
 def _fake(ptr: Tensor, perm: Tensor | None, size: int) -> tuple[Tensor, ...]:

@@ -12,8 +12,9 @@ from gnnlib.ops._gru import gru_pair, gru_pair_grad
 from gnnlib.ops._reduce import accumulated_in
 from gnnlib.ops._tree import Round, TreePlan, planned
 
-# Values of gates that are worked on at a time: they stay in the cache, and memory stays that of x.
-_GATES = 1 << 19
+# Values of gates that are worked on at a time, so that memory stays that of x: in a CPU's cache they
+# stay, and a GPU starts few large products, not many small ones.
+_GATES, _GATES_ON_GPU = 1 << 19, 1 << 24
 
 
 def tree_gru(x: Tensor, ptr: Tensor, perm: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
@@ -80,7 +81,8 @@ class _Workspace:
     def __init__(self, x: Tensor, weight: Tensor) -> None:
         self.weight_t = weight.t()
         # All pairs at once where they are few.
-        self.step = min(max(_GATES // max(2 * weight.size(0), 1), 1), x.size(0) // 2)
+        gates = _GATES if x.device.type == "cpu" else _GATES_ON_GPU
+        self.step = min(max(gates // max(2 * weight.size(0), 1), 1), x.size(0) // 2)
         self.rows = x.new_empty(2 * self.step, x.size(1))
         self.gates = x.new_empty(2 * self.step, weight.size(0))
 

@@ -2,11 +2,13 @@
 
 import gc
 import weakref
+from typing import Any
 
 import networkx as nx
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gnnlib import Adjacency  # first: it imports PyG without warnings
 
@@ -182,6 +184,26 @@ def test_the_pairs_are_kept_with_the_adjacency() -> None:
     del adj, edge_index, pairs
     gc.collect()
     assert dead() is None
+
+
+@pytest.mark.parametrize("undirected", [False, True])
+@pytest.mark.parametrize("num_samples", [None, 3])
+def test_a_graph_on_a_gpu_is_searched_by_the_cpu(
+    undirected: bool, num_samples: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def searched(*args: Any) -> tuple[Tensor, Tensor]:
+        found.extend(arg.device.type for arg in args if isinstance(arg, Tensor))
+        return torch.empty(11, dtype=torch.int64), torch.empty(7, dtype=torch.int64)
+
+    monkeypatch.setattr(module, "_op", searched)
+    with FakeTensorMode():  # so that it takes no GPU to have such a graph
+        rowptr, col = (torch.empty(n, dtype=torch.int64, device="cuda:0") for n in (6, 9))
+        adj = Adjacency(rowptr, col, None, 5, check=False)
+        pairs = k_hop(adj, 2, undirected=undirected, num_samples=num_samples)
+    assert set(found) == {"cpu"}
+    assert {pairs.hop_ptr.device, pairs.col.device} == {torch.device("cuda:0")}
 
 
 def test_in_a_compiled_graph() -> None:

@@ -25,6 +25,7 @@ from scatter_cases import (
     scatters,
 )
 
+from gnnlib import _sorting
 from gnnlib.ops import _grouped
 from gnnlib.testing import Sample, assert_op
 
@@ -101,6 +102,22 @@ def test_out_takes_part(call: Call, reduce: str, strided: bool) -> None:
 
 def _ties(call: Call) -> bool:
     return call.src.unique().numel() < call.src.numel()
+
+
+@SETTINGS
+@given(scatters(), st.sampled_from(REDUCES))
+def test_grouped_first_it_is_the_same(call: Call, reduce: str) -> None:
+    src, args = call.leaf(), (call.index, call.dim, None, call.size)
+    expected = NAMED[reduce](src, *args)
+    with pytest.MonkeyPatch.context() as patch:  # as on a GPU
+        patch.setattr(_sorting, "at_hand", lambda _: False)
+        patch.setenv("GNNLIB_CHECK", "1")
+        out = NAMED[reduce](src, *args)
+    assert_same(out, expected)
+    first = out[0] if isinstance(out, tuple) else out
+    if first.requires_grad:
+        plain = expected[0] if isinstance(expected, tuple) else expected
+        assert_same(gradients(first, src), gradients(plain, src))
 
 
 @pytest.mark.parametrize("dtype", FLOATS + INTEGERS, ids=str)

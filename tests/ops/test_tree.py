@@ -10,7 +10,7 @@ from gnnlib import Adjacency  # first: it imports PyG without warnings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gnnlib.ops import tree_plan, tree_reduce
+from gnnlib.ops import _tree, tree_plan, tree_reduce
 from gnnlib.ops._gru import gru_cell, gru_pair
 from gnnlib.ops._tree_gru import tree_gru
 from gnnlib.testing import Sample, assert_op
@@ -75,6 +75,19 @@ def test_the_plan_meets_every_row_once(lengths: list[int], in_order: bool) -> No
     assert found == {i: frozenset(m.tolist()) for i, m in enumerate(members) if len(m)}
     assert plan.num_pairs == sum(max(n - 1, 0) for n in lengths)
     assert len(plan.rounds) == (max((n - 1).bit_length() for n in lengths if n) + 1 if found else 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.integers(0, 3), st.integers(0, 3), st.booleans(), st.integers(0, 99))
+def test_torch_plans_as_the_kernel_does(
+    lengths: list[int], before: int, behind: int, in_order: bool, seed: int
+) -> None:
+    ptr = torch.tensor([before, *lengths]).cumsum(0)
+    size = int(ptr[-1]) + behind
+    perm = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    args = (ptr, None if in_order else perm, size)
+    for ours, kernel in zip(_tree._reference(*args), _tree._op(*args), strict=True):
+        torch.testing.assert_close(ours, kernel, rtol=0, atol=0)
 
 
 def test_a_plan_is_found_again_and_not_another_ones() -> None:

@@ -54,7 +54,7 @@ Tensor scatter_reduce(Tensor x, Tensor index, int64_t size, int64_t reduce) {
   if (is_integral(x.scalar_type())) {
     require(how != Reduce::Mean, "`reduce`=mean needs floating point features");
     dispatch_integral(x.scalar_type(), [&](auto tag) {
-      GNNLIB_PLAIN(scatter_reduce<decltype(tag)>)(grouped, x, how, out);
+      baseline::scatter_reduce<decltype(tag)>(grouped, x, how, out);
     });
   } else {
     dispatch_floating(x.scalar_type(), [&](auto tag) {
@@ -73,7 +73,7 @@ std::tuple<Tensor, Tensor> scatter_arg(Tensor x, Tensor index, int64_t size, int
   Tensor arg = torch::stable::empty({size, x.size(1)}, ScalarType::Long, std::nullopt, x.device());
   const auto run = [&](auto tag) {
     const bool least = static_cast<Reduce>(reduce) == Reduce::Min;
-    GNNLIB_PLAIN(scatter_arg<decltype(tag)>)(grouped, x, least, out, arg);
+    baseline::scatter_arg<decltype(tag)>(grouped, x, least, out, arg);
   };
   if (is_integral(x.scalar_type())) {
     dispatch_integral(x.scalar_type(), run);
@@ -85,7 +85,7 @@ std::tuple<Tensor, Tensor> scatter_arg(Tensor x, Tensor index, int64_t size, int
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(gnnlib, GNNLIB_DISPATCH_KEY, m) {
+STABLE_TORCH_LIBRARY_IMPL(gnnlib, CPU, m) {
   m.impl("scatter_reduce", TORCH_BOX(&scatter_reduce));
   m.impl("scatter_arg", TORCH_BOX(&scatter_arg));
 }
