@@ -22,8 +22,9 @@ struct ScoreRows : ListRows<scalar_t> {
   }
 };
 
-// The messages times their exponentials, and the sum of the exponentials.
-template <typename scalar_t>
+// The messages times their exponentials, and the sum of the exponentials. A thread whose columns
+// are all of one head takes a single exponential for them.
+template <typename scalar_t, bool kOneHead>
 struct Attend : SourceRows<scalar_t> {
   using Rows = SourceRows<scalar_t>;
   using typename Rows::acc_t;
@@ -50,9 +51,10 @@ struct Attend : SourceRows<scalar_t> {
 
   template <typename U>
   GNNLIB_INLINE void step(U (&acc)[2], int64_t row, const Edge& edge, int64_t f) const {
-    const acc_t* const most = top + row * heads.count;
-    const U power = heads.template each<U>(
-        [&](int64_t h) { return exp(static_cast<acc_t>(edge.score[h]) - most[h]); }, f);
+    using Powers = std::conditional_t<kOneHead, acc_t, U>;
+    const Powers score = heads.template spread<Powers>(edge.score, f);
+    const Powers most = heads.template spread<Powers>(top + row * heads.count, f);
+    const Powers power = exp_of(static_cast<Powers>(score - most));
     acc[0] = acc[0] + load_as<U>(edge.row + f) * (power * edge.factor);
     acc[1] = acc[1] + power;
   }
@@ -78,8 +80,15 @@ void gather_attend(const Message& m, const Tensor& scores, Tensor& out) {
   Scratch<acc_t> top(graph.num_rows * heads.count, graph.device);
   fold_rows(ReduceRows<acc_t, ScoreRows<scalar_t>, Reduce::Max>{
       {{graph, heads.count, of_edges}, values.factors}, false, top.get()});
-  fold_rows(
-      Attend<scalar_t>{values, heads, of_edges, top.get(), out.mutable_data_ptr<scalar_t>()});
+  const auto attend = [&](auto one_head) {
+    fold_rows(Attend<scalar_t, one_head.value>{values, heads, of_edges, top.get(),
+                                               out.mutable_data_ptr<scalar_t>()});
+  };
+  if (heads.columns % kColumnsOf<SourceRows<scalar_t> > == 0) {
+    attend(std::true_type{});
+  } else {
+    attend(std::false_type{});
+  }
 }
 
 }  // namespace gnnlib::GNNLIB_ISA

@@ -52,9 +52,9 @@ struct Exponentials : ListRows<scalar_t> {
   // Equal infinities are no distance apart, though their difference is NaN.
   template <typename U>
   static GNNLIB_INLINE void merge(U (&acc)[2], const U (&next)[2]) {
-    merge_powers(acc, next,
-                 by_register([](auto a, auto b) { return a == b ? acc_t(0) : b - a; }, acc[0],
-                             next[0]));
+    merge_powers(
+        acc, next,
+        by_register([](auto a, auto b) { return a == b ? acc_t(0) : b - a; }, acc[0], next[0]));
   }
 
   GNNLIB_INLINE void combine(acc_t (&a)[2], const acc_t (&b)[2]) const { merge(a, b); }

@@ -12,26 +12,20 @@ struct Heads {
   Heads(int64_t width, int64_t heads)
       : columns(heads > 0 && width > 0 ? width / heads : 1), count(heads) {}
 
-  // f of the heads of columns [begin, ...), once where they are all of one. What of this does not
-  // depend on the edge stays out of its loop.
-  template <typename U, typename F>
-  GNNLIB_INLINE U each(const F& of_head, int64_t f) const {
-    if constexpr (is_pack<U>) {
-      const int64_t head = head_of(f);
-      if (head == head_of(f + U::size - 1)) return U{} + of_head(head);
-      U out;
-#pragma unroll
-      for (int k = 0; k < U::size; ++k) out.v[k] = of_head(head_of(f + k));
-      return out;
-    } else {
-      return of_head(head_of(f));
-    }
-  }
-
-  // The factors of columns [f, ...) out of those of all heads.
+  // The factors of columns [f, ...) out of those of all heads. The divisions do not depend on the
+  // edge, so they stay out of its loop.
   template <typename U, typename T>
   GNNLIB_INLINE U spread(const T* factor, int64_t f) const {
-    return each<U>([factor](int64_t h) { return static_cast<acc_t>(factor[h]); }, f);
+    if constexpr (is_pack<U>) {
+      U out;
+#pragma unroll
+      for (int k = 0; k < U::size; ++k) {
+        out.v[k] = static_cast<typename U::type>(factor[head_of(f + k)]);
+      }
+      return out;
+    } else {
+      return static_cast<U>(factor[head_of(f)]);
+    }
   }
 
  private:
