@@ -8,9 +8,16 @@ from torch import Tensor
 from gnnlib._library import register
 
 
+def checked(t: Tensor) -> bool:
+    """Whether the indices in a tensor are checked.
+
+    On a GPU a check makes the host wait, so it is done there only where ``GNNLIB_CHECK=1``.
+    """
+    return t.device.type == "cpu" or os.environ.get("GNNLIB_CHECK") == "1"
+
+
 def _check_range(nodes: Tensor, size: int, end: str) -> None:
-    # On a GPU the check would make the host wait, so it is done there only when asked for.
-    if nodes.device.type != "cpu" and os.environ.get("GNNLIB_CHECK") != "1":
+    if not checked(nodes):
         return
     bad = nodes[(nodes < 0) | (nodes >= size)]
     if bad.numel():
@@ -22,7 +29,7 @@ def _check_range(nodes: Tensor, size: int, end: str) -> None:
 
 def check_ptr(ptr: Tensor, size: int) -> None:
     """Raise unless segments, along the last dimension, are parts of a list of ``size`` elements."""
-    if ptr.device.type != "cpu" and os.environ.get("GNNLIB_CHECK") != "1":
+    if not checked(ptr):
         return
     if (ptr.diff() < 0).any():
         raise ValueError("`indptr` must not decrease")
@@ -38,7 +45,7 @@ def check_index(index: Tensor, size: int) -> None:
     """Raise IndexError unless groups lie in ``[0, size)``."""
     if size < 0:
         raise ValueError(f"`dim_size` must not be negative, got {size}")
-    if index.device.type != "cpu" and os.environ.get("GNNLIB_CHECK") != "1":
+    if not checked(index):
         return
     bad = index[(index < 0) | (index >= size)]
     if bad.numel():

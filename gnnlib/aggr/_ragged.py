@@ -116,7 +116,7 @@ def _build(given: Tensor, is_ptr: bool, num_rows: int, size: int) -> Adjacency:
     # A check of order would make a compiled graph depend on the data, and a GPU wait.
     blind = torch.compiler.is_compiling() or given.device.type != "cpu"
     if is_ptr:
-        if not blind:
+        if not torch.compiler.is_compiling() and _sorting.checked(given):
             _check_ptr(given, num_rows)
         # A copy, as what is kept for a tensor must not keep the tensor; and checked by an operator,
         # which a compiled graph keeps too.
