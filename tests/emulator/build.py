@@ -1,7 +1,7 @@
 """Builds the CUDA kernels for the CPU, by a C++ compiler that takes cuda_runtime.h from here.
 
 ``python tests/emulator/build.py OUT`` writes OUT, a library that registers the kernels of csrc/ops
-and csrc/cuda in the place of the CPU's own. What did not change is not compiled again.
+as csrc/cuda has them, in the place of the CPU's own. What did not change is not compiled again.
 """
 
 import os
@@ -36,7 +36,7 @@ def build(out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     headers = [path for folder in (*FOLDERS, ROOT / "csrc") for path in folder.glob("*.h")]
     newest = max(path.stat().st_mtime for path in headers)
-    sources = [*ROOT.glob("csrc/ops/*.cpp"), *ROOT.glob("csrc/cuda/*.cu"), HERE / "device.cpp"]
+    sources = [*ROOT.glob("csrc/ops/*.cpp"), HERE / "device.cpp"]
     sources.sort(key=lambda path: -path.stat().st_size)
     jobs = int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
     with ThreadPoolExecutor(jobs) as pool:

@@ -11,4 +11,5 @@ import gnnlib  # noqa: F401  (its own kernels first: the last to be registered s
 
 
 def pytest_configure() -> None:
+    os.environ["GNNLIB_CHECK"] = "1"  # as for any device: so that a bad index is an IndexError
     torch.ops.load_library(os.environ["GNNLIB_EMULATED"])
