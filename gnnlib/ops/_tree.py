@@ -181,10 +181,11 @@ def _reference(
     count = ptr.diff()[group]
     # A group's elements stand side by side, but for the last, which may have been carried.
     first, last = ptr[group], ptr[group + 1] - 1
-    levels = [(ptr[:0],) * 4]
+    levels: list[tuple[Tensor, ...]] = [(ptr[:0],) * 4]
     while group.numel():
         alone, half = count == 1, count // 2
         odd = (count % 2 == 1) & ~alone
+        places: tuple[Tensor, ...]
         places = (_places(first, last, count, 2 * half), last[odd], last[alone])
         if perm is not None:  # before the first round an element is a row
             places, perm = tuple(perm[place] for place in places), None
