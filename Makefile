@@ -2,15 +2,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h)
+CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h csrc/*/*.cu)
+NVCC := $(or $(wildcard $(CUDA_HOME)/bin/nvcc),$(shell command -v nvcc),$(wildcard /usr/local/cuda/bin/nvcc))
+# For the GPUs at hand; where there is none, one architecture is enough to look into the library.
+export GNNLIB_CUDA_ARCH ?= $(if $(shell nvidia-smi -L 2>/dev/null),,90)
 
-.PHONY: help setup demo test lint types unit test-slow sanitize sanitize-address sanitize-thread bench docs format clean
+.PHONY: help setup demo cuda test lint types unit unit-cuda test-slow sanitize sanitize-address sanitize-thread bench docs format clean
 help:
 	@echo "make demo       train a GCN and its cooperative twin, with pictures (minutes)"
+	@echo "make cuda       build the CUDA kernels, with a GPU or without"
 	@echo "make test       lint, types and tests"
 	@echo "make test-slow  the long tests"
 	@echo "make sanitize   the kernels' tests under the address, undefined behaviour and thread sanitizers"
 	@echo "make bench      the benchmarks, half an hour (peers: pip install -e '.[bench]' --no-build-isolation)"
+	@echo "make gpu        on a GPU: build for it, test and measure, in 8 minutes (PYTHON=python3: torch as installed)"
+	@echo "make gpu-sanitize  on a GPU: the operators' tests under compute-sanitizer"
 	@echo "make docs       the reference, in docs/_build"
 	@echo "make format     rewrite the sources in the project's format"
 	@echo "make clean      remove the environment and everything built"
@@ -23,7 +29,7 @@ $(VENV)/.tools: constraints.txt
 	touch $@
 
 # Editable, so Python sources need no second install; C++ sources do.
-$(VENV)/.built: $(VENV)/.tools pyproject.toml setup.py $(CPP)
+$(VENV)/.built: $(VENV)/.tools pyproject.toml setup.py csrc/cuda/build_cuda.py $(CPP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
 	touch $@
 
@@ -31,6 +37,10 @@ setup: $(VENV)/.built
 
 demo: setup
 	$(BIN)/gnnlib demo --out runs/demo
+
+# setup does it already where torch is a CUDA build; then nothing is compiled here.
+cuda: setup
+	GNNLIB_CUDA=1 $(BIN)/python csrc/cuda/build_cuda.py
 
 test: lint types unit
 
@@ -44,14 +54,23 @@ types: setup
 
 # Two processes of one thread each: with two threads each they wait for each other.
 unit: export OMP_NUM_THREADS := 1
-unit: setup
+unit: setup unit-cuda
 	$(BIN)/pytest -m 'not slow' -n 2
+
+# The CUDA library is built and looked into wherever nvcc is, without a GPU too.
+ifdef NVCC
+unit-cuda: cuda
+else
+unit-cuda:
+	@echo "skipped: the CUDA library and tests/cuda/test_build.py, as nvcc is not found"
+endif
 
 # The kernels' tests, on a copy of gnnlib built for a sanitizer. It watches what is built so: the
 # kernels, not Python and not torch, which keep memory to the end.
 SANITIZED := tests/ops tests/test_adjacency.py
 sanitize: sanitize-address sanitize-thread
 
+sanitize-address sanitize-thread: export GNNLIB_CUDA := 0
 sanitize-address: export GNNLIB_SANITIZE := address,undefined
 sanitize-address: export ASAN_OPTIONS := detect_leaks=0
 sanitize-address: PRELOAD = $(shell g++ -print-file-name=libasan.so) $(shell g++ -print-file-name=libubsan.so)
@@ -73,6 +92,43 @@ test-slow: setup
 BENCHMARKS := kernels.gather_reduce kernels.segments kernels.neighbours kernels.contextual kernels.k_hop kernels.scaling layers.accelerate layers.aggregations layers.delayed layers.directed layers.swap layers.cognn rewiring.ollivier_ricci rewiring.forman rewiring.sdrf rewiring.borf rewiring.fosr rewiring.laser
 bench: setup
 	failed=; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+# Where PYTHON has torch with CUDA it is used as it is, and nothing is installed; elsewhere .venv is.
+# No work begins after GPU_SECONDS, so that all ends within 8 minutes.
+.PHONY: gpu gpu-here gpu-sanitize gpu-sanitize-here
+GPU_SECONDS := 420
+GPU_TEST_SECONDS := 180
+GPU_OUT := benchmarks/results
+GPU_TESTED := tests/cuda tests/ops tests/aggr tests/test_adjacency.py
+HAS_CUDA = $(PYTHON) -c 'import sys, torch; sys.exit(torch.version.cuda is None)' 2>/dev/null
+on_gpu = if ! nvidia-smi -L >/dev/null 2>&1; then echo "make $@: nvidia-smi finds no GPU here, so nothing was done"; \
+	elif $(HAS_CUDA); then $(MAKE) --no-print-directory $@-here PYTHON="$(PYTHON)"; \
+	else $(MAKE) setup && $(MAKE) --no-print-directory $@-here PYTHON=$(BIN)/python; fi
+gpu gpu-sanitize:
+	@$(on_gpu)
+
+BUILD_CUDA = GNNLIB_CUDA=1 $(PYTHON) setup.py --quiet build_ext --inplace
+gpu-here gpu-sanitize-here: export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+gpu-here:
+	@start=$$(date +%s); failed=; $(BUILD_CUDA) || exit; \
+	timeout --signal=INT --kill-after=10 $(GPU_TEST_SECONDS) $(PYTHON) -m pytest $(GPU_TESTED) -m 'not slow' --device cuda -q || failed=" tests"; \
+	measure() { $(PYTHON) -m benchmarks.gpu --seconds $$((start + $(GPU_SECONDS) - $$(date +%s))) --out $(GPU_OUT) "$$@"; }; \
+	measure; code=$$?; while test $$code = 3; do measure --resume; code=$$?; done; \
+	test $$code = 0 || failed="$$failed benchmarks"; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+# Few tests, as each runs a hundred times slower. Without torch's own cache of memory, which would
+# hide what lies beyond the end of a tensor.
+GPU_SANITIZED := tests/cuda/test_ops.py -k 'what_float64_gives or nothing'
+gpu-sanitize-here: export PYTORCH_NO_CUDA_MEMORY_CACHING := 1
+gpu-sanitize-here:
+	@tool=$$(command -v compute-sanitizer || command -v $(or $(CUDA_HOME),/usr/local/cuda)/bin/compute-sanitizer) || \
+		{ echo "make gpu-sanitize: compute-sanitizer, which comes with the CUDA toolkit, is not found, so nothing was checked"; exit 0; }; \
+	failed=; $(BUILD_CUDA) || exit; \
+	for check in "memcheck --report-api-errors no" racecheck; do \
+		$$tool --tool $$check --error-exitcode 1 $(PYTHON) -m pytest -p no:cacheprovider -q $(GPU_SANITIZED) --device cuda || failed="$$failed $${check%% *}"; \
+	done; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 docs: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[docs]'

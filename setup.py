@@ -2,10 +2,12 @@
 
 GNNLIB_NO_EXT=1 leaves it out: gnnlib then runs on its pure-torch references.
 GNNLIB_SANITIZE=address,undefined or thread builds it for that sanitizer (see `make sanitize`).
+GNNLIB_CUDA and GNNLIB_CUDA_ARCH: see csrc/cuda/build_cuda.py, which builds gnnlib/_C_cuda.so.
 """
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 from setuptools import setup
@@ -33,9 +35,12 @@ def sanitizer() -> list[str]:
 def extensions() -> dict:
     if os.environ.get("GNNLIB_NO_EXT") == "1":
         return {}
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
+    from torch.utils.cpp_extension import CppExtension
 
     here = Path(__file__).parent
+    sys.path.insert(0, str(here / "csrc" / "cuda"))
+    from build_cuda import BuildCuda
+
     sources = [
         "csrc/library.cpp",
         *(
@@ -56,7 +61,7 @@ def extensions() -> dict:
                 py_limited_api=True,
             )
         ],
-        "cmdclass": {"build_ext": BuildExtension},
+        "cmdclass": {"build_ext": BuildCuda},
         "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
     }
 

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -51,6 +51,14 @@ def _options(
     return options
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without warnings and checks of what torch has in beta, which are not what is measured."""
+    with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants(False):
+        warnings.filterwarnings("ignore", r"Sparse CSR tensor support|index_reduce\(\) is in beta")
+        yield
+
+
 def command(
     module: str,
     doc: str | None,
@@ -77,10 +85,7 @@ def command(
     options = _options(f"benchmarks.{module}", doc, argv, rounds, seconds)
     torch.set_num_threads(options.threads)
     partial_run = options.quick or options.only
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", r"Sparse CSR tensor support|index_reduce\(\) is in beta")
-        stack.enter_context(torch.sparse.check_sparse_tensor_invariants(False))
+    with quiet():
         return run(
             module.rpartition(".")[2],
             [case for case in cases(options.quick) if re.search(options.only, case.name)],

@@ -27,6 +27,8 @@ RESULTS = Path(__file__).parent / "results"
 _SHORTEST_SAMPLE = 10.0
 # Elements compared at once, so that comparing large results needs little memory.
 _COMPARED = 2**22
+# From a call and a number of calls to the mean ms of one.
+Timer = Callable[[Callable[[], Any], int], float]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def tensors_of(result: Any) -> tuple[Tensor, ...]:
     return (result,) if isinstance(result, Tensor) else tuple(result)
 
 
-def _disagreement(result: Any, expected: Any, tolerance: float) -> str:
+def disagreement(result: Any, expected: Any, tolerance: float) -> str:
     """Empty if both are close; float32 sums over a hub in any order are, to about 1e-4."""
     for ours, theirs in zip(tensors_of(expected), tensors_of(result), strict=True):
         if ours.shape != theirs.shape:
@@ -92,14 +94,14 @@ def _check(sides: Sequence[Side], tolerance: float) -> list[Side]:
         note = side.note
         if side.call is not None:
             try:
-                note = _disagreement(side.call(), expected, tolerance)
+                note = disagreement(side.call(), expected, tolerance)
             except (RuntimeError, NotImplementedError) as error:
                 note = f"fails: {str(error).splitlines()[0][:160]}"
         checked.append(replace(side, call=None if note else side.call, note=note))
     return checked
 
 
-def _time(call: Callable[[], Any], number: int) -> float:
+def mean_time(call: Callable[[], Any], number: int) -> float:
     """Mean ms of ``number`` calls; freeing the last result is not timed."""
     start = time.perf_counter()
     for _ in range(number):
@@ -109,17 +111,21 @@ def _time(call: Callable[[], Any], number: int) -> float:
     return (stop - start) * 1e3 / number
 
 
-def _sample(call: Callable[[], Any], number: int) -> tuple[float, int]:
+def _sample(call: Callable[[], Any], number: int, timer: Timer) -> tuple[float, int]:
     """Mean ms of a call, over ``number`` calls or as many more as make a sample; and how many."""
     while True:
-        ms = _time(call, number)
+        ms = timer(call, number)
         if ms * number >= _SHORTEST_SAMPLE / 2:
             return ms, number
         number = math.ceil(_SHORTEST_SAMPLE / ms)
 
 
-def _rounds(
-    calls: dict[str, Callable[[], Any]], rounds: int, seconds: float, tick: Callable[[str], None]
+def in_turn(
+    calls: dict[str, Callable[[], Any]],
+    rounds: int,
+    seconds: float,
+    tick: Callable[[str], None] = lambda _: None,
+    timer: Timer = mean_time,
 ) -> dict[str, list[float]]:
     """The times of every side, in turn; a side that has used its share of the time drops out."""
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -129,7 +135,7 @@ def _rounds(
         for name, call in calls.items():
             if done == 0 or spent[name] < seconds / len(calls):
                 start = time.perf_counter()
-                ms, numbers[name] = _sample(call, numbers[name])
+                ms, numbers[name] = _sample(call, numbers[name], timer)
                 spent[name] += time.perf_counter() - start
                 times[name].append(ms)
     return times
@@ -159,7 +165,7 @@ def measure(
     else:
         seconds /= 10
     gc.collect()
-    times = _rounds(running, rounds, seconds, lambda text: tick(f"{case.name}: {text}"))
+    times = in_turn(running, rounds, seconds, lambda text: tick(f"{case.name}: {text}"))
     ours = statistics.median(times[sides[0].name])
     return [
         Row(case.name, side.name, times[side.name],

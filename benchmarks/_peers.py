@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks._graphs import Graph
 
 DISTRIBUTIONS = ("torch-scatter", "torch-sparse", "dgl")
+NOT_INSTALLED = "not installed"
 
 
 class UnavailableError(Exception):
@@ -29,7 +30,7 @@ def find(path: str) -> Any:
             warnings.simplefilter("ignore")
             return getattr(importlib.import_module(module), name)
     except (ImportError, OSError) as error:  # OSError: built for another torch
-        raise UnavailableError("not installed") from error
+        raise UnavailableError(NOT_INSTALLED) from error
 
 
 # What a user of each peer prepares once and keeps between calls.
@@ -46,10 +47,12 @@ def csr(graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
     return rowptr, src[perm], perm
 
 
-def torch_csr(graph: Graph, values: Tensor | None = None) -> Tensor:
+def torch_csr(
+    graph: Graph, values: Tensor | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """The adjacency matrix ``[num_dst, num_src]`` of torch, with ``values`` in the order of CSR."""
     rowptr, col, _ = csr(graph)
-    values = torch.ones(col.numel()) if values is None else values
+    values = torch.ones_like(col, dtype=dtype) if values is None else values
     return torch.sparse_csr_tensor(rowptr, col, values, (graph.num_dst, graph.num_src))
 
 

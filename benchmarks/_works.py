@@ -44,19 +44,20 @@ class Work:
         name = name or f"{self.name}, F={width}"
         for backward in (False, True):
             line = f"{name}, {'forward+backward' if backward else 'forward'}"
-            sides = partial(self._sides, problem, width, backward)
+            sides = partial(self.prepared, problem, width, backward)
             if cell is None:
                 yield Case(line, sides, tolerance=self.tolerance)
             else:
                 yield Case(f"{line}, {cell}", sides, (line, cell), self.tolerance)
 
-    def _sides(self, problem: Any, width: int, backward: bool) -> list[Side]:
+    def prepared(self, problem: Any, width: int, backward: bool) -> list[Side]:
+        """The sides of one case, with what each keeps between calls."""
         inputs = self.inputs(problem, width)
 
         # One for all sides, made when it is known what comes out.
         @functools.cache
         def grad_of(shape: torch.Size) -> Tensor:
-            return torch.randn(shape, dtype=inputs[0].dtype)
+            return torch.randn(shape, dtype=inputs[0].dtype, device=inputs[0].device)
 
         sides = []
         for name, prepare in self.sides.items():

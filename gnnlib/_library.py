@@ -1,17 +1,21 @@
 """The compiled kernels, and how an operator gets its Python half.
 
-Importing this module loads ``gnnlib._C``, which registers schemas and CPU kernels. Where it was not
-built, every operator runs on its pure-torch reference instead, and one warning says so.
+Importing this module loads ``gnnlib._C``, which registers schemas and CPU kernels, and where there
+is a GPU ``gnnlib/_C_cuda.so``, which registers CUDA kernels. Where one was not built, its operators
+run on their pure-torch references instead, and one warning says so.
 """
 
 import importlib.util
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch.autograd import forward_ad
+
+from gnnlib import _cuda
 
 AVAILABLE = importlib.util.find_spec("gnnlib._C") is not None
 if AVAILABLE:
@@ -22,6 +26,8 @@ else:
         "Reinstall it where a C++ compiler is found: pip install --no-build-isolation gnnlib",
         stacklevel=2,
     )
+# Its kernels are for the schemas of the other library.
+CUDA = AVAILABLE and _cuda.load(Path(__file__).with_name("_C_cuda.so"))
 
 # torch.library is not typed, hence the ignores here and below.
 _fragment = torch.library.Library("gnnlib", "FRAGMENT")  # type: ignore[no-untyped-call]

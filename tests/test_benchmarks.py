@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -236,3 +239,255 @@ def test_shapes(load):
     star = graphs.shapes()["one hub"].edge_index
     assert star[1].bincount().topk(2).values.tolist() == [125_000, 1]
     assert graphs.grid(3).size(1) == 4 * 3 + 4 * 5 + 8
+
+
+REHEARSAL = ("--device", "cpu", "--quick")
+
+
+def test_all_that_runs_on_a_gpu_runs_on_a_cpu(load, tmp_path, capsys):
+    module = load("gpu.__main__")
+    assert module.main([*REHEARSAL, "--out", str(tmp_path)]) == 0
+    content = json.loads((tmp_path / "gpu.json").read_text())
+    table = [line for line in (tmp_path / "gpu.md").read_text().splitlines() if "|" in line]
+    roof, *rows = content["rows"]
+    assert roof["side"] == "torch copy_"
+    assert roof["rate"] > 0
+    tasks = [task.case.name for task in module.tasks(torch.device("cpu"), True)]
+    assert list(dict.fromkeys(row["work"] for row in rows)) == tasks
+    assert len(table) == len(rows) + 3  # the copy, the columns and the rule
+    assert len({line.count("|") for line in table}) == 1
+    for row in rows:
+        # A side has times, or says why not.
+        assert row["times"] or row["note"]
+        if row["side"].startswith("gnnlib"):
+            assert row["ratio"] == 1
+            assert not row["note"]
+        if row["rate"] is not None:
+            assert row["share"] == pytest.approx(row["rate"] / roof["rate"])
+    compiled = [row for row in rows if row["side"] == "PyG, torch.compile"]
+    assert len(compiled) == 4
+    assert not any(row["note"] for row in compiled)
+    assert {row["target"] for row in rows} == {
+        "",
+        "60 % of the copy",
+        "ratio 1.3",
+        "ratio 3",
+        "ratio 30",
+    }
+    assert "torch-scatter" in content["machine"]
+    assert "60 % of the copy" in capsys.readouterr().out
+
+
+def test_what_time_does_not_reach_is_named(load, tmp_path):
+    module = load("gpu.__main__")
+    main = [*REHEARSAL, "--seconds", "0", "--only", "large graph: sum", "--out", str(tmp_path)]
+    assert module.main(main) == 0
+    roof, *rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert roof["times"]
+    assert len(rows) == 2 * 3  # passes, dtypes
+    assert all(row["note"] == "skipped: the 0 seconds were over" for row in rows)
+
+
+def test_a_run_that_is_stopped_keeps_what_it_has(load, monkeypatch, tmp_path):
+    module = load("gpu.__main__")
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "of a full run")
+    measured = []
+
+    def measure(task, *_):
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(task.case.name)
+        return [module.Figure(task.case.name, "gnnlib", [1.0], 1.0, rate=1.0)]
+
+    monkeypatch.setattr(module, "measure", measure)
+    assert module.main([*REHEARSAL, "--out", str(tmp_path)]) == 130
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert [row["work"] for row in rows] == measured
+    measured.clear()
+    assert module.main([*REHEARSAL]) == 130
+    assert not module.RESULTS.exists()  # a rehearsal only prints
+
+
+def test_another_process_goes_on_where_a_gpu_was_lost(load, monkeypatch, tmp_path):
+    module = load("gpu.__main__")
+    measured = []
+
+    def measure(task, *_):
+        measured.append(task.case.name)
+        return [module.Figure(task.case.name, "gnnlib", [1.0], 1.0, rate=1.0)]
+
+    def rows():
+        return json.loads((tmp_path / "gpu.json").read_text())["rows"]
+
+    monkeypatch.setattr(module, "measure", measure)
+    monkeypatch.setattr(module, "is_lost", lambda _: len(measured) == 2)
+    main = [*REHEARSAL, "--out", str(tmp_path)]
+    assert module.main(main) == 3
+    assert [row["work"] for row in rows()] == measured
+    assert len(measured) == 2
+    monkeypatch.setattr(module, "is_lost", lambda _: False)
+    assert module.main([*main, "--resume", "--seconds", "0"]) == 0
+    assert len(measured) == 2
+    assert rows()[2]["note"].startswith("skipped")
+    assert module.main([*main, "--resume"]) == 0
+    assert [row["work"] for row in rows()] == measured
+    assert len(measured) == len(set(measured)) == len(rows()) > 50
+    assert not any(row["note"] for row in rows())
+
+
+def test_a_side_that_fails_on_a_gpu_is_a_row(load):
+    harness, gpu = load("_harness"), load("gpu._measure")
+
+    def broken():
+        raise RuntimeError("out of | memory\nand more")
+
+    def measured(*calls):
+        sides = [harness.Side(name, call) for name, call in zip("abcd", calls, strict=False)]
+        task = gpu.Task(harness.Case("work", lambda: sides), lambda: 10**6, {"b": "ratio 2"})
+        return gpu.measure(task, torch.device("cpu"), gpu.Limits(2, 0), 100.0)
+
+    rows = measured(broken, lambda: torch.ones(1), lambda: torch.zeros(1), lambda: torch.ones(2))
+    assert [row.note for row in rows] == [
+        "fails: RuntimeError: out of / memory", "", "disagrees: greatest absolute difference 1",
+        "disagrees: shape [2] instead of [1]",
+    ]  # fmt: skip
+    assert [len(row.times) for row in rows] == [0, 1, 1, 1]
+    assert [row.ratio for row in rows] == [None] * 4  # there is nothing of ours to compare with
+    assert rows[1].rate == pytest.approx(1 / rows[1].times[0])
+    assert rows[1].share == pytest.approx(rows[1].rate / 100)
+    assert [row.target for row in rows] == ["", "ratio 2", "", ""]
+    assert not any(row.is_failure_of_ours for row in rows)
+
+    def unmade():
+        raise RuntimeError("no memory for the graph")
+
+    calls = []
+
+    def fails_later():
+        calls.append("")
+        if len(calls) > 1:
+            raise RuntimeError("lost")
+        return torch.ones(1)
+
+    rows = measured(lambda: torch.ones(1), fails_later)
+    assert [row.note for row in rows] == ["fails: RuntimeError: lost"] * 2
+    assert not any(row.times for row in rows)
+
+    task = gpu.Task(harness.Case("work", unmade))
+    (row,) = gpu.measure(task, torch.device("cpu"), gpu.Limits(2, 0), None)
+    assert row.cells()[-1] == "fails: RuntimeError: no memory for the graph"
+    assert row.is_failure_of_ours
+
+
+def test_time_and_memory_of_a_gpu(load, monkeypatch):
+    meter, gpu = load("gpu._meter"), torch.device("cuda")
+    clock, memory = [0.0], [3 * 2**20, 0]  # ms; bytes now, and at the peak
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = clock[0]
+
+        def synchronize(self):
+            pass
+
+        def elapsed_time(self, other):
+            return other.at - self.at
+
+    fakes = {
+        "Event": Event,
+        "synchronize": lambda *_: None,
+        "reset_peak_memory_stats": lambda: memory.__setitem__(1, memory[0]),
+        "memory_allocated": lambda: memory[0],
+        "max_memory_allocated": lambda: memory[1],
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+
+    def call():
+        clock[0] += 2.0
+        memory[1] = max(memory[1], memory[0] + 5 * 2**20)
+
+    assert meter.timer(gpu)(call, 7) == 2.0
+    assert clock[0] == 14.0
+    assert meter.peak(gpu, call) == 5.0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_measured(load, capsys):
+    assert load("gpu.__main__").main([]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "no GPU" in line
+
+
+def test_graph_drawn_on_a_device(load):
+    graphs = load("gpu._graphs")
+    problem = graphs.huge(torch.device("cpu"), quick=True)
+    graph = problem.graph()
+    assert problem.graph() is graph
+    assert graph.edge_index.shape == (2, 20_000)
+    assert graph.num_src == graph.num_dst == 2_000
+    assert graph.edge_index.min() >= 0
+    assert graph.edge_index.max() < 2_000
+    assert graph.edge_index[1].bincount().max() > 10 * 10  # ten times the mean degree
+    assert not torch.equal(*graph.edge_index)
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Run make as if these commands were installed, and give its exit code and what it says."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+
+    def run(target, **commands):
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        for name, script in commands.items():
+            file = folder / name.replace("_", "-")
+            file.write_text(f"#!/bin/sh\n{script}\n")
+            file.chmod(0o755)
+        environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": ""}
+        environment.pop("MAKEFLAGS", None)
+        command = ["make", "--silent", target, f"PYTHON={folder / 'python'}"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout.splitlines()
+
+    return run
+
+
+# What make asks of PYTHON: -c, whether its torch has CUDA; the rest it reports.
+PYTHON = 'test "$1" = -c || echo "$@"; case "$*" in *pytest*) exit 1; esac'
+
+
+@pytest.mark.parametrize("target", ["gpu", "gpu-sanitize"])
+def test_make_gpu_without_one_says_so(make, target):
+    code, lines = make(target, nvidia_smi="exit 9", python="exit 1")
+    assert code == 0
+    assert lines == [f"make {target}: nvidia-smi finds no GPU here, so nothing was done"]
+
+
+def test_make_gpu_builds_tests_and_measures_whatever_fails(make):
+    code, lines = make("gpu", nvidia_smi="", python=PYTHON)
+    assert code != 0
+    build, tests, benchmarks, failed = lines
+    assert build.startswith("setup.py")
+    assert tests.endswith("--device cuda -q")
+    assert benchmarks.startswith("-m benchmarks.gpu --seconds 4")
+    assert failed == "failed: tests"
+
+
+def test_make_gpu_goes_on_where_the_gpu_was_lost(make, tmp_path):
+    lost = f"test -e {tmp_path}/lost && exit 0; touch {tmp_path}/lost; exit 3"
+    python = f'test "$1" = -c || echo "$@"; case "$*" in *benchmarks.gpu*) {lost};; esac'
+    code, lines = make("gpu", nvidia_smi="", python=python)
+    assert code == 0
+    assert ["--resume" in line for line in lines] == [False, False, False, True]
+
+
+def test_make_gpu_sanitize_runs_both_checks(make):
+    sanitizer = 'echo "$2"; test "$2" = memcheck'
+    code, lines = make("gpu-sanitize", nvidia_smi="", python=PYTHON, compute_sanitizer=sanitizer)
+    assert code != 0
+    assert lines[1:] == ["memcheck", "racecheck", "failed: racecheck"]

@@ -1,6 +1,6 @@
 """The sides that reduce the neighbours of every node to one row: ``forward(x, weight=None)``."""
 
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -54,11 +54,11 @@ def _torch_scatter_segment(reduce: str, graph: Graph) -> Forward:
 
 
 def _torch_sparse_csr(reduce: str, graph: Graph) -> Forward:
-    fixed, perm = torch_csr(graph), csr(graph)[2]
+    fixed, perm = cache(partial(torch_csr, graph, None)), csr(graph)[2]
     how = {"mean": "mean", "max": "amax"}.get(reduce)
 
     def forward(x: Tensor, weight: Tensor | None = None) -> Tensor:
-        matrix = fixed if weight is None else torch_csr(graph, weight[perm])
+        matrix = fixed(x.dtype) if weight is None else torch_csr(graph, weight[perm])
         return matrix @ x if how is None else torch.sparse.mm(matrix, x, how)
 
     return forward

@@ -19,6 +19,8 @@ from benchmarks._works import Work, features
 from benchmarks.kernels._reductions import reductions
 from gnnlib import Adjacency
 
+_SORTING = "torch argsort + bincount"
+
 
 def _features(graph: Graph, width: int) -> tuple[Tensor, ...]:
     return (features(graph.num_src, width),)
@@ -46,7 +48,7 @@ def _molecule_cases(graph: Graph, quick: bool) -> Iterator[Case]:
 
 
 def _arrays(adj: Adjacency) -> tuple[Tensor, ...]:
-    perm = torch.arange(adj.num_edges) if adj.perm is None else adj.perm
+    perm = torch.arange(adj.num_edges, device=adj.device) if adj.perm is None else adj.perm
     return adj.rowptr, adj.col, perm
 
 
@@ -59,34 +61,37 @@ def _group(key: Tensor, other: Tensor, size: int) -> tuple[Tensor, Tensor, Tenso
 
 
 def _transpose(adj: Adjacency, perm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    rows = torch.arange(adj.num_dst).repeat_interleave(adj.degree, output_size=adj.num_edges)
+    nodes = torch.arange(adj.num_dst, device=adj.device)
+    rows = nodes.repeat_interleave(adj.degree, output_size=adj.num_edges)
     rowptr, col, order = _group(adj.col, rows, adj.num_src)
     return rowptr, col, perm[order]
 
 
-def _building_cases(name: str, graph: Graph) -> Iterator[Case]:
+def build_sides(graph: Graph) -> list[Side]:
+    """Build the adjacency of edges not seen before."""
     src, dst = graph.edge_index
-    peer = "torch argsort + bincount"
+    new = replace(graph, is_new=True)
+    return [
+        Side("gnnlib", lambda: _arrays(new.adjacency())),
+        Side(_SORTING, lambda: _group(dst, src, graph.num_dst)),
+    ]
 
-    def build() -> list[Side]:
-        new = replace(graph, is_new=True)
-        return [
-            Side("gnnlib", lambda: _arrays(new.adjacency())),
-            Side(peer, lambda: _group(dst, src, graph.num_dst)),
-        ]
 
-    def transpose() -> list[Side]:
-        adj = graph.adjacency()
-        perm = _arrays(adj)[2]
+def transpose_sides(graph: Graph) -> list[Side]:
+    """Build the transpose of an adjacency."""
+    adj = graph.adjacency()
+    perm = _arrays(adj)[2]
 
-        def ours() -> Any:
-            # An adjacency keeps its transpose, so each call gets one without.
-            return _arrays(Adjacency(adj.rowptr, adj.col, adj.perm, adj.num_src).T)
+    def ours() -> Any:
+        # An adjacency keeps its transpose, so each call gets one without.
+        return _arrays(Adjacency(adj.rowptr, adj.col, adj.perm, adj.num_src).T)
 
-        return [Side("gnnlib", ours), Side(peer, partial(_transpose, adj, perm))]
+    return [Side("gnnlib", ours), Side(_SORTING, partial(_transpose, adj, perm))]
 
-    yield Case(f"{name}: build the adjacency", build)
-    yield Case(f"{name}: build its transpose", transpose)
+
+def _building_cases(name: str, graph: Graph) -> Iterator[Case]:
+    yield Case(f"{name}: build the adjacency", partial(build_sides, graph))
+    yield Case(f"{name}: build its transpose", partial(transpose_sides, graph))
 
 
 def cases(quick: bool) -> Iterator[Case]:

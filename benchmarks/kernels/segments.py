@@ -125,7 +125,7 @@ def _repeat(groups: Groups) -> Forward:
 # -- the works ----------------------------------------------------------------------------------
 
 
-def _segment(reduce: str) -> Work:
+def segment(reduce: str) -> Work:
     sides = {
         "gnnlib": _by_ptr("gnnlib.ops.segment_csr", reduce=reduce),
         "torch.segment_reduce": _torch_segment(reduce),
@@ -136,7 +136,7 @@ def _segment(reduce: str) -> Work:
     return Work(f"segment {reduce}", _rows, sides)
 
 
-def _scatter(reduce: str) -> Work:
+def scatter(reduce: str) -> Work:
     sides = {
         "gnnlib": _by_index("gnnlib.ops.scatter", reduce=reduce),
         "PyG": _by_index("torch_geometric.utils.scatter", reduce=reduce),
@@ -167,7 +167,7 @@ _SCATTER_MAX = Work(
         "torch_scatter": _by_index("torch_scatter.scatter_max"),
     },
 )
-_SEGMENT_SOFTMAX = Work(
+SEGMENT_SOFTMAX = Work(
     "segment softmax",
     _rows,
     {
@@ -202,7 +202,7 @@ _GATHER = Work(
         "torch repeat_interleave": _repeat,
     },
 )
-_SEGMENTS = [*map(_segment, ("sum", "mean", "max")), _SEGMENT_MAX]
+_SEGMENTS = [*map(segment, ("sum", "mean", "max")), _SEGMENT_MAX]
 # Why ours is slower in some cells: the first pattern that fits.
 _REASONS = (
     (
@@ -221,17 +221,17 @@ _REASONS = (
     ),
     ("F=16", "short rows: as fast as memory on both sides"),
 )
-_SCATTERS = [*map(_scatter, ("sum", "mean", "max", "mul")), _SCATTER_MAX]
-_OTHERS = [_SEGMENT_SOFTMAX, _SCATTER_SOFTMAX, _LOGSUMEXP, _GATHER]
+_SCATTERS = [*map(scatter, ("sum", "mean", "max", "mul")), _SCATTER_MAX]
+_OTHERS = [SEGMENT_SOFTMAX, _SCATTER_SOFTMAX, _LOGSUMEXP, _GATHER]
 
 
 def cases(quick: bool) -> Iterator[Case]:
     """All cases; if ``quick``, one width of each on tiny graphs."""
     groups = Groups.of(large(quick))
     for width in (16,) if quick else (128, 64):
-        yield from _segment("sum").cases(groups, width)
+        yield from segment("sum").cases(groups, width)
         # Backward, PyG's would take half a minute.
-        forward, _ = _scatter("max").cases(groups, width)
+        forward, _ = scatter("max").cases(groups, width)
         yield forward
     seen = {name: Groups.of(graph) for name, graph in shapes(quick).items()}
     new = {f"{name}, new index": replace(groups, is_new=True) for name, groups in seen.items()}

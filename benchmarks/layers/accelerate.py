@@ -20,7 +20,7 @@ from benchmarks._peers import UnavailableError, sparse_tensor, torch_csr
 from benchmarks._works import features
 
 PEERS = ("torch-sparse",)
-_PNA: dict[str, Any] = {
+PNA_OPTIONS: dict[str, Any] = {
     "aggregators": ["mean", "max", "min", "std"],
     "scalers": ["identity", "amplification", "attenuation"],
 }
@@ -32,10 +32,10 @@ Make = Callable[[Graph, int], nn.Module]
 
 
 def _pna(graph: Graph, width: int) -> nn.Module:
-    return convs.PNAConv(width, width, **_PNA, deg=_degrees(graph))
+    return convs.PNAConv(width, width, **PNA_OPTIONS, deg=degrees(graph))
 
 
-def _degrees(graph: Graph) -> Tensor:
+def degrees(graph: Graph) -> Tensor:
     """How many nodes have each in-degree, as PNA wants it."""
     return graph.edge_index[1].bincount(minlength=graph.num_dst).bincount()
 
@@ -73,7 +73,7 @@ _MODELS: dict[str, Make] = {
     "GraphSAGE": lambda _, f: models.GraphSAGE(f, f, 3),
     "GIN": lambda _, f: models.GIN(f, f, 3),
     "GAT": lambda _, f: models.GAT(f, f, 3, heads=4),
-    "PNA": lambda graph, f: models.PNA(f, f, 3, **_PNA, deg=_degrees(graph)),
+    "PNA": lambda graph, f: models.PNA(f, f, 3, **PNA_OPTIONS, deg=degrees(graph)),
 }
 
 

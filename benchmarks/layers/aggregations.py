@@ -51,18 +51,20 @@ def _call(module: nn.Module, backward: bool, x: Tensor, index: Tensor, size: int
     return out.detach(), *torch.autograd.grad(out.sum(), [leaf, *module.parameters()])
 
 
-def _sides(name: str, graph: Graph, backward: bool, with_pyg: bool) -> list[Side]:
-    ours, theirs = (make() for make in MODULES[name])
+def sides(name: str, graph: Graph, backward: bool, with_pyg: bool) -> list[Side]:
+    """An aggregation of ours and PyG's, where the graph is."""
+    device = graph.edge_index.device
+    ours, theirs = (make().to(device) for make in MODULES[name])
     ours.load_state_dict(theirs.state_dict())
     index = graph.edge_index[1].sort().values
-    x = features(index.numel(), WIDTH)
+    x = features(index.numel(), WIDTH).to(device)
     call = partial(_call, backward=backward, x=x, index=index, size=graph.num_dst)
-    sides = [Side("gnnlib", partial(call, ours))]
+    made = [Side("gnnlib", partial(call, ours))]
     if with_pyg:
-        return [*sides, Side("PyG", partial(call, theirs))]
+        return [*made, Side("PyG", partial(call, theirs))]
     padded = graph.num_dst * int(index.bincount().max()) * WIDTH * 4
     note = f"not run: the padded messages alone, without gates, are {padded / 2**30:,.0f} GiB"
-    return [*sides, Side("PyG", None, note)]
+    return [*made, Side("PyG", None, note)]
 
 
 def cases(quick: bool) -> Iterator[Case]:
@@ -74,14 +76,14 @@ def cases(quick: bool) -> Iterator[Case]:
         for backward, passes in ((False, "forward"), (True, "forward+backward")):
             yield Case(
                 f"{name}, N={num_nodes:,}, E={num_edges:,}, largest degree {most}, {passes}",
-                partial(_sides, name, small, backward, True),
+                partial(sides, name, small, backward, True),
                 tolerance=float("inf"),
             )
     graph = large(quick)
     for backward, passes in ((False, "forward"), (True, "forward+backward")):
         yield Case(
             f"LCM, N={graph.num_dst:,}, E={graph.edge_index.size(1):,}, {passes}",
-            partial(_sides, "LCM", graph, backward, False),
+            partial(sides, "LCM", graph, backward, False),
         )
 
 

@@ -91,7 +91,7 @@ GNNLIB_INLINE void fold_piece(const Op& op, int64_t place_index, const Place& pl
                               const Partial<typename Op::acc_t>& partial) {
   const Range piece = piece_at(op.graph.rowptr, op.graph.num_rows, place_index);
   if (piece.row < 0) return;
-  U acc[Op::kParts] = {};
+  U acc[Op::kParts]{};
   const int64_t present = fold_together<Op, U>(op, acc, piece, place);
   if (place.group > 0 || place.idle) return;
 #pragma unroll
@@ -115,7 +115,7 @@ GNNLIB_INLINE void fold_own_rows(const Op& op, int64_t first, const Place& place
   }
   const int64_t length = own.end - own.begin;
   if (groups > 1 && length <= kShort && own.row >= 0 && !place.idle) {
-    U acc[Op::kParts] = {};
+    U acc[Op::kParts]{};
     op.template init<U>(acc, own.row, place.f);
     const int64_t present = fold_range<Op, U>(op, acc, own, place.f);
     op.template finish<U>(own.row, place.f, acc, present);
@@ -128,7 +128,7 @@ GNNLIB_INLINE void fold_own_rows(const Op& op, int64_t first, const Place& place
     left &= ~(lanes_of_group << (group * place.lanes.columns));
     const int64_t row = first + group;
     const Range range{row, op.graph.rowptr[row], op.graph.rowptr[row + 1]};
-    U acc[Op::kParts] = {};
+    U acc[Op::kParts]{};
     const int64_t present = fold_together<Op, U>(op, acc, range, place);
     if (place.group == 0 && !place.idle) op.template finish<U>(row, place.f, acc, present);
   }

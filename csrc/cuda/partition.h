@@ -81,8 +81,9 @@ GNNLIB_ANYWHERE int64_t num_pieces(const Range& hub) {
 
 // The hub that begins in a bucket: it reaches into the next one.
 GNNLIB_ANYWHERE Range hub_at(const int64_t* rowptr, int64_t num_rows, int64_t bucket) {
-  const Range hub = hub_of(rowptr, num_rows, (bucket + 1) * kPiece);
-  return hub.row >= 0 && hub.begin >= bucket * kPiece ? hub : nothing();
+  const int64_t next = (bucket + 1) * kPiece;
+  const Range hub = hub_of(rowptr, num_rows, next);
+  return hub.row >= 0 && hub.begin >= next - kPiece && hub.begin < next ? hub : nothing();
 }
 
 // The piece that has a place, if one has.

@@ -118,7 +118,10 @@ def _adjacency(edges: Any, x: Tensor) -> Adjacency:
 
 def _same_device(what: str, device: torch.device, x: Tensor) -> None:
     if device != x.device:
-        raise ValueError(f"{what} must be where the features are, {x.device}, got {device}")
+        raise ValueError(
+            f"{what} must be where the features are, {x.device}, got {device} "
+            f"(use .to('{x.device}'))"
+        )
 
 
 def _factor(factor: Tensor, name: str, size: int, per: str, x: Tensor) -> Tensor:

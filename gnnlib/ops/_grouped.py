@@ -29,7 +29,10 @@ def check(src: Tensor, index: Tensor, name: str = "index") -> None:
     if index.dtype != torch.int64:
         raise ValueError(f"`{name}` must be int64, got {index.dtype} (use {name}.long())")
     if index.device != src.device:
-        raise ValueError(f"`{name}` must be where `src` is, {src.device}, got {index.device}")
+        raise ValueError(
+            f"`{name}` must be where `src` is, {src.device}, got {index.device} "
+            f"(use .to('{src.device}'))"
+        )
 
 
 def axis(src: Tensor, dim: int) -> int:

@@ -60,12 +60,12 @@ class Case:
     def draw(self, *shape: int, seed: int = 0) -> Tensor:
         """A random normal tensor that depends on the seeds alone."""
         generator = torch.Generator().manual_seed(self.seed + seed)
-        return torch.randn(*shape, generator=generator).to(self.device, self.dtype)
+        return torch.randn(*shape, generator=generator, device="cpu").to(self.device, self.dtype)
 
     def shuffle(self, count: int) -> Tensor:
         """A random order of `count` things."""
         generator = torch.Generator().manual_seed(self.seed)
-        return torch.randperm(count, generator=generator).to(self.device)
+        return torch.randperm(count, generator=generator, device="cpu").to(self.device)
 
     def on(self, num_nodes: int, edges: Any, seed: int = 0) -> Graph:
         """Random features on given edges, a `[2, E]` tensor or a list of (source, target)."""
@@ -77,7 +77,7 @@ class Case:
     def graph(self, num_nodes: int = 12, num_edges: int = 40, seed: int = 0) -> Graph:
         """A random graph; self loops and multi-edges are as likely as any edge."""
         generator = torch.Generator().manual_seed(self.seed + seed)
-        edges = torch.randint(num_nodes, (2, num_edges), generator=generator)
+        edges = torch.randint(num_nodes, (2, num_edges), generator=generator, device="cpu")
         return self.on(num_nodes, edges, seed)
 
     def simple_graph(self, num_nodes: int = 12) -> Graph:

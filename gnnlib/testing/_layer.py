@@ -53,7 +53,7 @@ def assert_layer(
     zero_gradient: Collection[str] = (),
     skip: Mapping[str, str] | None = None,
     dtype: torch.dtype = torch.float64,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     backend: str = "aot_eager",
     seed: int = 0,
 ) -> None:
@@ -90,7 +90,7 @@ def assert_layer(
         zero_gradient: Names of parameters whose gradient may be all zero (but not missing).
         skip: Laws not to check, each with the reason why it does not apply.
         dtype: Of features and parameters.
-        device: Where the layer is tried.
+        device: Where the layer is tried; by default where torch makes new tensors.
         backend: Of `torch.compile`; the default checks the traced graphs without building code.
         seed: Of weights and data; the global random state is left alone.
 
@@ -114,7 +114,7 @@ def assert_layer(
         edge_dim=edge_dim,
         zero_gradient=zero_gradient,
         dtype=dtype,
-        device=torch.device(device),
+        device=torch.get_default_device() if device is None else torch.device(device),
         backend=backend,
         seed=seed,
     )

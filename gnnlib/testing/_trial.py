@@ -94,7 +94,7 @@ class Trial:
         incoming = []
         for out in outputs:
             # Drawn in float32 and of few bits, so that every dtype sees the same numbers.
-            draw = torch.randint(-8, 9, out.shape, generator=generator) / 4
+            draw = torch.randint(-8, 9, out.shape, generator=generator, device="cpu") / 4
             incoming.append(change(draw.to(out.device, out.dtype)))
         return list(
             torch.autograd.grad(

@@ -29,7 +29,7 @@ def test_several_heads(name: str) -> None:
 @LEARNED
 def test_autocast(name: str) -> None:
     conv = SAGEConv(8, 8, aggr=name)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(X.device.type, torch.bfloat16):
         out = conv(X, EDGES)
         out.float().sum().backward()
     assert out.dtype == torch.bfloat16
@@ -37,7 +37,7 @@ def test_autocast(name: str) -> None:
 
 
 def test_autocast_of_what_is_not_fused() -> None:
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(X.device.type, torch.bfloat16):
         for options in ({"associativity": 0.1}, {"symmetric": False}):
             conv = SAGEConv(8, 8, aggr=LCMAggregation(8, **options))
             assert conv(X, EDGES).dtype == torch.bfloat16

@@ -118,7 +118,7 @@ def test_shuffles_in_training_alone_and_from_the_generator() -> None:
     x, index = torch.randn(40, 4), torch.randint(3, (40,))
 
     def run(seed: int) -> Tensor:
-        return module(x, index, generator=torch.Generator().manual_seed(seed))
+        return module(x, index, generator=torch.Generator(x.device).manual_seed(seed))
 
     before = torch.get_rng_state()
     assert torch.equal(run(0), run(0))

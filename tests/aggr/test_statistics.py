@@ -146,6 +146,7 @@ def means(deg: object) -> tuple[float, float]:
     return aggr.init_avg_deg_lin, aggr.init_avg_deg_log
 
 
+@pytest.mark.cpu_only("its data set is made there")
 def test_degrees_are_counted_in_whatever_holds_graphs() -> None:
     trees = RootNeighbors(num_trees=9)
     expected = means(PNAConv.get_degree_histogram(DataLoader(trees)))

@@ -5,6 +5,7 @@
 // others of its warp exchange values is an error here, as it is undefined on a GPU.
 #pragma once
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -43,22 +44,23 @@ constexpr size_t kStack = 1 << 16;
 
 class Warp {
  public:
+  Warp() {
+    for (int lane = 0; lane < kLanes; ++lane) start(lane);
+  }
+
   // Runs body() once for each lane, as thread `first` + lane of its block.
   void run(unsigned first, const std::function<void()>& body) {
     body_ = &body;
-    for (int lane = 0; lane < kLanes; ++lane) start(lane);
-    for (bool any = true; any;) {
-      any = false;
-      int left = 0;
+    std::fill_n(done_, kLanes, false);
+    std::fill_n(round_, kLanes, 0u);
+    for (int left = kLanes; left > 0;) {
       for (int lane = 0; lane < kLanes; ++lane) {
-        if (!done_[lane]) {
-          lane_ = lane;
-          threadIdx = dim3(first + lane);
-          swapcontext(&scheduler_, &context_[lane]);
-        }
-        left += !done_[lane];
-        any |= !done_[lane];
+        if (done_[lane]) continue;
+        threadIdx = dim3(first + lane);
+        lane_ = lane;
+        change(scheduler_, lanes_[lane]);
       }
+      left = static_cast<int>(std::count(done_, done_ + kLanes, false));
       if (left != 0 && left != kLanes) {
         std::fprintf(stderr, "a lane left its warp before the others exchanged values\n");
         std::abort();
@@ -66,43 +68,54 @@ class Warp {
     }
   }
 
-  // What all lanes brought to the exchange that this one takes part in.
+  // What the lanes brought to an exchange that all of them take part in.
   template <typename T>
-  const T& exchange(T value, int from) {
+  const uint64_t* exchange(T value) {
     static_assert(sizeof(T) <= sizeof(uint64_t));
-    const int round = round_[lane_]++ % 2;  // nobody is more than one exchange ahead
-    std::memcpy(&brought_[round][lane_], &value, sizeof(T));
-    const int lane = lane_;
-    const dim3 thread = threadIdx;
-    swapcontext(&context_[lane], &scheduler_);
-    lane_ = lane;
-    threadIdx = thread;
-    return reinterpret_cast<const T&>(brought_[round][from < kLanes ? from : lane]);
+    const int lane = lane_, round = round_[lane]++ % 2;  // nobody is further ahead than one
+    std::memcpy(&brought_[round][lane], &value, sizeof(T));
+    change(lanes_[lane], scheduler_);
+    return brought_[round];
   }
 
   int lane() const { return lane_; }
 
  private:
-  void start(int lane) {
-    if (!stack_[lane]) stack_[lane].reset(new char[kStack]);
-    done_[lane] = false;
-    round_[lane] = 0;
-    getcontext(&context_[lane]);
-    context_[lane].uc_stack.ss_sp = stack_[lane].get();
-    context_[lane].uc_stack.ss_size = kStack;
-    context_[lane].uc_link = &scheduler_;
-    makecontext(&context_[lane], reinterpret_cast<void (*)()>(&Warp::enter), 0);
+  static void change(jmp_buf& from, jmp_buf& to) {
+    if (_setjmp(from) == 0) _longjmp(to, 1);
   }
 
-  static void enter();
+  // A lane has a stack of its own and waits on it for its next body.
+  void start(int lane) {
+    ucontext_t context, own;
+    getcontext(&context);
+    stack_[lane].reset(new char[kStack]);
+    context.uc_stack.ss_sp = stack_[lane].get();
+    context.uc_stack.ss_size = kStack;
+    makecontext(&context, reinterpret_cast<void (*)()>(&Warp::work), 2,
+                static_cast<unsigned>(reinterpret_cast<uintptr_t>(this)),
+                static_cast<unsigned>(reinterpret_cast<uintptr_t>(this) >> 32));
+    lane_ = lane;
+    if (_setjmp(scheduler_) == 0) swapcontext(&own, &context);
+  }
+
+  static void work(unsigned low, unsigned high) {
+    auto* const warp = reinterpret_cast<Warp*>(uintptr_t{high} << 32 | low);
+    const int lane = warp->lane_;
+    for (;;) {
+      change(warp->lanes_[lane], warp->scheduler_);
+      (*warp->body_)();
+      warp->done_[lane] = true;
+    }
+  }
 
   const std::function<void()>* body_ = nullptr;
-  ucontext_t scheduler_, context_[kLanes];
+  jmp_buf scheduler_, lanes_[kLanes];
   std::unique_ptr<char[]> stack_[kLanes];
   bool done_[kLanes];
   unsigned round_[kLanes];
   int lane_ = 0;
-  alignas(8) uint64_t brought_[2][kLanes];
+  uint64_t brought_[2][kLanes];
 };
 
 inline Warp& warp() {
@@ -110,25 +123,20 @@ inline Warp& warp() {
   return one;
 }
 
-inline void Warp::enter() {
-  Warp& own = warp();
-  (*own.body_)();
-  own.done_[own.lane_] = true;
-}
-
 }  // namespace emulator
 
 template <typename T>
 T __shfl_down_sync(unsigned, T value, int distance) {
-  return emulator::warp().exchange(value, emulator::warp().lane() + distance);
+  const int from = emulator::warp().lane() + distance;
+  const uint64_t* const brought = emulator::warp().exchange(value);
+  if (from < emulator::kLanes) std::memcpy(&value, &brought[from], sizeof(T));
+  return value;
 }
 
 inline unsigned __ballot_sync(unsigned, int holds) {
+  const uint64_t* const brought = emulator::warp().exchange<uint64_t>(holds != 0);
   unsigned all = 0;
-  const unsigned* brought = &emulator::warp().exchange<unsigned>(holds != 0, 0);
-  for (int lane = 0; lane < emulator::kLanes; ++lane) {
-    all |= brought[lane * (sizeof(uint64_t) / sizeof(unsigned))] << lane;
-  }
+  for (int lane = 0; lane < emulator::kLanes; ++lane) all |= unsigned(brought[lane]) << lane;
   return all;
 }
 

@@ -1,0 +1,16 @@
+"""The table of cases is sound: on the CPU every dtype gives what float64 gives."""
+
+import pytest
+from op_cases import CASES, FLOATS, Case, Size, assert_close, same_bits
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.cpu_only("it is what the other devices are compared with")
+def test_every_dtype_agrees_with_float64(case: Case) -> None:
+    for size in (Size(30, 25, 120, 19), Size(40, 40, 200, 33), Size(9, 8, 30, 1)):
+        problem = case.draw(size)
+        assert any(t.abs().sum() > 0 for t in problem.expected)
+        for dtype in FLOATS:
+            found = problem.on("cpu", dtype).run()
+            assert_close(found, problem.expected, f"{dtype}, {size}")
+            assert same_bits(found, problem.on("cpu", dtype).run())
