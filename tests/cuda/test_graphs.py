@@ -65,7 +65,7 @@ CONVS: dict[str, Callable[[], nn.Module]] = {
     "GCN": lambda: GCNConv(16, 16),
     "SAGE": lambda: SAGEConv(16, 16, aggr="max"),
     "GAT": lambda: GATConv(16, 8, heads=2),
-    "LCM": lambda: SAGEConv(16, 16, aggr=gnnlib.aggr.LCMAggregation(16, 16)),
+    "LCM": lambda: SAGEConv(16, 16, aggr=gnnlib.aggr.LCMAggregation(16, 16, shuffle=False)),
 }
 
 
