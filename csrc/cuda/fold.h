@@ -56,13 +56,15 @@ GNNLIB_INLINE int64_t fold_range(const Op& op, U (&acc)[Op::kParts], const Range
 // One lane's view of its warp.
 struct Place {
   Lanes lanes;
-  int group;  // which of the lanes that hold the same columns
-  int64_t f;  // the first of its columns
-  bool idle;  // whether it has none
+  int group;   // which of the lanes that hold the same columns
+  bool first;  // of the lanes of its group
+  int64_t f;   // the first of its columns
+  bool idle;   // whether it has none
 
   GNNLIB_INLINE Place(const Lanes& lanes_, int64_t width, int each) : lanes(lanes_) {
     const int lane = lane_index();
     group = lane / lanes.columns;
+    first = lane % lanes.columns == 0;
     f = (static_cast<int64_t>(blockIdx.y) * lanes.columns + lane % lanes.columns) * each;
     idle = f >= width;
   }
@@ -121,12 +123,9 @@ GNNLIB_INLINE void fold_own_rows(const Op& op, int64_t first, const Place& place
     op.template finish<U>(own.row, place.f, acc, present);
   }
   const bool shared = own.row >= 0 && length <= kPiece && (groups == 1 || length > kShort);
-  for (unsigned left = __ballot_sync(kAllLanes, shared); left != 0;) {
-    const int group = (__ffs(static_cast<int>(left)) - 1) / place.lanes.columns;
-    const unsigned lanes_of_group =
-        place.lanes.columns == kWarp ? kAllLanes : (1u << place.lanes.columns) - 1u;
-    left &= ~(lanes_of_group << (group * place.lanes.columns));
-    const int64_t row = first + group;
+  // One lane speaks for each group.
+  for (unsigned left = __ballot_sync(kAllLanes, shared && place.first); left; left &= left - 1) {
+    const int64_t row = first + (__ffs(static_cast<int>(left)) - 1) / place.lanes.columns;
     const Range range{row, op.graph.rowptr[row], op.graph.rowptr[row + 1]};
     U acc[Op::kParts]{};
     const int64_t present = fold_together<Op, U>(op, acc, range, place);
@@ -147,6 +146,15 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// A column of a piece; returns how many of its edges are there.
+template <typename Op>
+GNNLIB_INLINE int64_t take_piece(const Op& op, const Partial<typename Op::acc_t>& partial,
+                                 int64_t at, int64_t f, typename Op::acc_t (&to)[Op::kParts]) {
+#pragma unroll
+  for (int p = 0; p < Op::kParts; ++p) to[p] = partial.acc[(at * Op::kParts + p) * op.width + f];
+  return partial.present[at];
+}
+
 // A warp for each bucket in which a hub may begin: its pieces into one, in order, by columns.
 template <typename Op>
 __global__ void __launch_bounds__(kThreads)
@@ -157,17 +165,12 @@ __global__ void __launch_bounds__(kThreads)
   if (bucket >= num_places(op.graph.num_edges) / 2 || place.group > 0 || place.idle) return;
   const Range hub = hub_at(op.graph.rowptr, op.graph.num_rows, bucket);
   if (hub.row < 0) return;
-  T acc[Op::kParts], piece[Op::kParts];
-  int64_t present = 0;
-  for (int64_t k = 0; k < num_pieces(hub); ++k) {
-    const int64_t at = place_of(hub, k);
-    present += partial.present[at];
-#pragma unroll
-    for (int p = 0; p < Op::kParts; ++p) {
-      piece[p] = partial.acc[(at * Op::kParts + p) * op.width + place.f];
-      if (k == 0) acc[p] = piece[p];
-    }
-    if (k > 0) op.combine(acc, piece);
+  T acc[Op::kParts];
+  int64_t present = take_piece(op, partial, place_of(hub, 0), place.f, acc);
+  for (int64_t k = 1; k < num_pieces(hub); ++k) {
+    T piece[Op::kParts];
+    present += take_piece(op, partial, place_of(hub, k), place.f, piece);
+    op.combine(acc, piece);
   }
   op.template finish<T>(hub.row, place.f, acc, present);
 }

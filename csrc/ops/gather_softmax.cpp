@@ -41,9 +41,8 @@ STABLE_TORCH_LIBRARY_IMPL(gnnlib, GNNLIB_DISPATCH_KEY, m) {
 
 #else  // once for every instruction set
 
-#include "choose.h"
-#include "exp.h"
 #include "fold.h"
+#include "running_softmax.h"
 #include "source_rows.h"
 
 namespace gnnlib::GNNLIB_ISA {
@@ -70,25 +69,15 @@ struct GatherSoftmax : SourceRows<scalar_t> {
 
   template <typename U>
   GNNLIB_INLINE void step(U (&acc)[3], int64_t, const Edge& edge, int64_t f) const {
-    const U message = load_as<U>(edge.row + f) * edge.factor, one = U{} + acc_t(1);
-    merge(acc, static_cast<U>(message * load_as<U>(t + f)), one, message);
-  }
-
-  // One of the two sums keeps its scale, the other shrinks: a single power serves both.
-  template <typename U>
-  static GNNLIB_INLINE void merge(U (&acc)[3], U top, U total, U sum) {
-    const U ahead = top - acc[0], one = U{} + acc_t(1);
-    const U power = exp_of(choose<Above>(ahead, static_cast<U>(-ahead), ahead));
-    const U kept = choose<Above>(ahead, power, one), taken = choose<Above>(ahead, one, power);
-    acc[0] = choose<Above>(ahead, top, acc[0]);
-    acc[1] = acc[1] * kept + total * taken;
-    acc[2] = acc[2] * kept + sum * taken;
+    const U message = load_as<U>(edge.row + f) * edge.factor;
+    const U next[3] = {static_cast<U>(message * load_as<U>(t + f)), U{} + acc_t(1), message};
+    merge_powers(acc, next, static_cast<U>(next[0] - acc[0]));
   }
 
   // A piece without a present edge has no largest exponent.
   GNNLIB_INLINE void combine(acc_t (&a)[3], const acc_t (&b)[3]) const {
     if (b[1] == acc_t(0)) return;
-    merge(a, b[0], b[1], b[2]);
+    merge_powers(a, b, b[0] - a[0]);
   }
 
   template <typename U>
