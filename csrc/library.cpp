@@ -72,9 +72,7 @@ STABLE_TORCH_LIBRARY(gnnlib, m) {
   m.def(
       "softmax_dot(Tensor grad, Tensor out, Tensor top, Tensor total, Tensor x, Tensor rowptr, "
       "Tensor col, Tensor? perm, Tensor weight, Tensor? gate, Tensor t, bool semi_grad) -> Tensor");
-  m.def(
-      "tree_plan(Tensor ptr, Tensor? perm, SymInt size) -> (Tensor, Tensor, Tensor, Tensor, "
-      "Tensor)");
+  m.def("tree_plan(Tensor ptr, SymInt size) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "stack_hops(Tensor hop_ptr, Tensor col, SymInt num_hops, SymInt first, Tensor slot) -> "
       "(Tensor, Tensor)");

@@ -19,7 +19,7 @@ def at_hand(values: Tensor) -> bool:
 
 
 def checked(indices: Tensor) -> bool:
-    """Whether indices are looked at where they enter: if they are at hand, or if asked to."""
+    """Whether indices are checked: where they are at hand, or else if ``GNNLIB_CHECK=1``."""
     return at_hand(indices) or os.environ.get("GNNLIB_CHECK") == "1"
 
 

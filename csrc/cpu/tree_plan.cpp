@@ -1,6 +1,7 @@
 // A balanced binary tree over every group: in each round neighbours (2j, 2j + 1) of a group are a
 // pair, and one left over is carried to the next round, as its last. All places are those in a
 // round's list of elements: first what the pairs of the round before became, then what it carried.
+#include <numeric>
 #include <tuple>
 
 #include "../checks.h"
@@ -20,11 +21,11 @@ Tensor copied(const std::vector<int64_t>& values, const Tensor& like) {
 
 // pairs [2P], carried [C], finished [R] (the only element left of a group), group [R] (which), and
 // for every round where its part of the three begins, [L + 1, 3] in one list.
-Plan tree_plan(Tensor ptr, OptionalTensor perm, int64_t size) {
-  const Csr graph = view(ptr, std::nullopt, perm, size);
+Plan tree_plan(Tensor ptr, int64_t size) {
+  const Csr graph = view(ptr, std::nullopt, std::nullopt, size);
   require_segments(graph);
   std::vector<int64_t> element(graph.num_edges);  // a group's places, from where the group begins
-  for (int64_t e = 0; e < graph.num_edges; ++e) element[e] = graph.position(e);
+  std::iota(element.begin(), element.end(), 0);
   std::vector<int64_t> pairs, carried, finished, group, rounds, groups, left;
   pairs.reserve(2 * graph.num_edges);
   for (int64_t i = 0; i < graph.num_rows; ++i) {

@@ -121,6 +121,7 @@ def _shuffled(groups: Adjacency, generator: torch.Generator | None) -> Adjacency
     order = torch.randperm(groups.num_src, generator=generator, device=device)
     group, _ = targets(groups.rowptr, groups.col)
     of_row = torch.empty_like(group).index_copy_(0, groups.col, group)
-    ptr, place = _sorting.group_index(of_row[order], groups.num_dst)
+    _, place = _sorting.group_index(of_row[order], groups.num_dst)
     row = order[place]
-    return Adjacency(ptr, row, row, groups.num_src, check=False)
+    # Groups keep their sizes, and so what is planned for them.
+    return Adjacency(groups.rowptr, row, row, groups.num_src, check=False)

@@ -1,7 +1,7 @@
 """Fold every group of rows from left to right, all groups of a step at once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -42,14 +42,18 @@ class ScanPlan:
 
 
 def scanned(ptr: Tensor, perm: Tensor | None, num_rows: int) -> ScanPlan:
-    """The order in which segments are scanned, found once while ``ptr`` lives."""
+    """The order in which segments are scanned, found once while ``ptr`` lives, whatever the order
+    of their rows."""
+    plan: ScanPlan = _cache.find(ptr, num_rows, lambda: _plan(ptr, num_rows))
+    if perm is None:
+        return plan
     # Beside the plan stays what it was made from, so that no other tensor can come by the same id.
-    key = (id(perm), num_rows)
-    found: tuple[Any, ScanPlan] = _cache.find(ptr, key, lambda: (perm, _plan(ptr, perm, num_rows)))
+    key, ordered = (id(ptr), num_rows), lambda: (ptr, replace(plan, rows=perm[plan.rows]))
+    found: tuple[Any, ScanPlan] = _cache.find(perm, key, ordered)
     return found[1]
 
 
-def _plan(ptr: Tensor, perm: Tensor | None, num_rows: int) -> ScanPlan:
+def _plan(ptr: Tensor, num_rows: int) -> ScanPlan:
     _sorting.check_ptr(ptr, num_rows)
     length = ptr.diff()
     longest_first = length.argsort(descending=True, stable=True)
@@ -61,7 +65,7 @@ def _plan(ptr: Tensor, perm: Tensor | None, num_rows: int) -> ScanPlan:
     group, element = targets(ptr, None)
     place = begin[element - ptr[group]] + rank[group]
     rows = torch.empty_like(element)
-    rows[place] = element if perm is None else perm[element]
+    rows[place] = element
     ends = begin[length[groups] - 1] + rank[groups]
     return ScanPlan(rows, tuple(reached.tolist()), groups, ends, length.numel())
 

@@ -1,7 +1,7 @@
 """Reduce every group of rows over a balanced binary tree, by any binary operation."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -92,16 +92,25 @@ def tree_plan(groups: Any, num_rows: int | None = None) -> TreePlan:
 
 
 def planned(ptr: Tensor, perm: Tensor | None, num_rows: int) -> TreePlan:
-    """The plan of segments, built once while ``ptr`` lives."""
+    """The plan of segments, built once while ``ptr`` lives, whatever the order of their rows."""
+    plan: TreePlan = _cache.find(ptr, num_rows, lambda: _plan(ptr, num_rows))
+    if perm is None or not plan.rounds:
+        return plan
     # Beside the plan stays what it was made from, so that no other tensor can come by the same id.
-    key = (id(perm), num_rows)
-    found: tuple[Any, TreePlan] = _cache.find(ptr, key, lambda: (perm, _plan(ptr, perm, num_rows)))
+    key = (id(ptr), num_rows)
+    found: tuple[Any, TreePlan] = _cache.find(perm, key, lambda: (ptr, _ordered(plan, perm)))
     return found[1]
 
 
-def _plan(ptr: Tensor, perm: Tensor | None, num_rows: int) -> TreePlan:
-    perm = None if perm is None else perm.contiguous()
-    pairs, carried, finished, group, rounds = _op(ptr.contiguous(), perm, num_rows)
+def _ordered(plan: TreePlan, perm: Tensor) -> TreePlan:
+    """The plan for rows in another order: only the leaves are rows."""
+    leaves, *rest = plan.rounds
+    rows = Round(perm[leaves.pairs], perm[leaves.carried], perm[leaves.finished], leaves.group)
+    return replace(plan, rounds=(rows, *rest))
+
+
+def _plan(ptr: Tensor, num_rows: int) -> TreePlan:
+    pairs, carried, finished, group, rounds = _op(ptr.contiguous(), num_rows)
     lengths = rounds.view(-1, 3).diff(dim=0).tolist()
     by_pairs, by_carried, by_finished = zip(*lengths, strict=True) if lengths else ((), (), ())
     parts = (
@@ -173,9 +182,7 @@ def tree_reduce(
     return out.index_copy(0, torch.cat(group), torch.cat(finished))
 
 
-def _reference(
-    ptr: Tensor, perm: Tensor | None, size: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _reference(ptr: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     _sorting.check_ptr(ptr, size)
     group = (ptr.diff() > 0).nonzero().flatten()
     count = ptr.diff()[group]
@@ -185,10 +192,8 @@ def _reference(
     while group.numel():
         alone, half = count == 1, count // 2
         odd = (count % 2 == 1) & ~alone
-        places = (_places(first, last, count, 2 * half), last[odd], last[alone])
-        if perm is not None:  # before the first round an element is a row
-            places, perm = tuple(perm[place] for place in places), None
-        levels.append((*places, group[alone]))
+        pairs = _places(first, last, count, 2 * half)
+        levels.append((pairs, last[odd], last[alone], group[alone]))
         first = half.cumsum(0) - half
         last = torch.where(odd, half.sum() + odd.cumsum(0) - 1, first + half - 1)
         left = (group, (count + 1) // 2, first, last)
@@ -206,7 +211,7 @@ def _places(first: Tensor, last: Tensor, count: Tensor, taken: Tensor) -> Tensor
     return torch.where(k == count[group] - 1, last[group], first[group] + k)
 
 
-def _fake(ptr: Tensor, perm: Tensor | None, size: int) -> tuple[Tensor, ...]:
+def _fake(ptr: Tensor, size: int) -> tuple[Tensor, ...]:
     return tuple(ptr.new_empty(get_ctx().new_dynamic_size()) for _ in range(5))
 
 

@@ -12,8 +12,8 @@ from gnnlib.ops._gru import gru_pair, gru_pair_grad
 from gnnlib.ops._reduce import accumulated_in
 from gnnlib.ops._tree import Round, TreePlan, planned
 
-# Values of gates that are worked on at a time, so that memory stays that of x: in a CPU's cache
-# they stay, and a GPU starts few large products, not many small ones.
+# Values of gates that are worked on at a time, so that memory stays that of x. A CPU keeps them in
+# its cache; a GPU starts few large products, not many small ones.
 _GATES, _GATES_ON_GPU = 1 << 19, 1 << 24
 
 

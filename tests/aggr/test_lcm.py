@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import LCMAggregation as PyGLCM
 from torch_geometric.nn import SAGEConv
 
+from gnnlib import aggr
 from gnnlib.aggr import LCMAggregation, regularization
 from gnnlib.testing import assert_aggregation
 
@@ -126,6 +127,20 @@ def test_shuffles_in_training_alone_and_from_the_generator() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     module.eval()
     assert torch.equal(run(0), run(1))
+
+
+@pytest.mark.parametrize("name", ["LCMAggregation", "GRUAggregation"])
+def test_a_shuffle_needs_no_new_plan(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = getattr(aggr, name)(4, 4)
+    x, index = torch.randn(40, 4), torch.randint(3, (40,))
+    module(x, index).sum().backward()
+
+    def planned(*_: object) -> None:
+        raise AssertionError("planned again")
+
+    monkeypatch.setattr("gnnlib.ops._tree._plan", planned)
+    monkeypatch.setattr("gnnlib.ops._scan._plan", planned)
+    module(x, index).sum().backward()
 
 
 def test_a_shuffled_group_keeps_its_own_rows() -> None:

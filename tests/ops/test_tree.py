@@ -78,14 +78,10 @@ def test_the_plan_meets_every_row_once(lengths: list[int], in_order: bool) -> No
 
 
 @settings(max_examples=60, deadline=None)
-@given(LENGTHS, st.integers(0, 3), st.integers(0, 3), st.booleans(), st.integers(0, 99))
-def test_torch_plans_as_the_kernel_does(
-    lengths: list[int], before: int, behind: int, in_order: bool, seed: int
-) -> None:
+@given(LENGTHS, st.integers(0, 3), st.integers(0, 3))
+def test_torch_plans_as_the_kernel_does(lengths: list[int], before: int, behind: int) -> None:
     ptr = torch.tensor([before, *lengths]).cumsum(0)
-    size = int(ptr[-1]) + behind
-    perm = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
-    args = (ptr, None if in_order else perm, size)
+    args = (ptr, int(ptr[-1]) + behind)
     for ours, kernel in zip(_tree._reference(*args), _tree._op(*args), strict=True):
         torch.testing.assert_close(ours, kernel, rtol=0, atol=0)
 
