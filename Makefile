@@ -4,8 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h csrc/*/*.cu)
 NVCC := $(or $(wildcard $(CUDA_HOME)/bin/nvcc),$(shell command -v nvcc),$(wildcard /usr/local/cuda/bin/nvcc))
-# For the GPUs at hand; where there is none, one architecture is enough to look into the library.
-export GNNLIB_CUDA_ARCH ?= $(if $(shell nvidia-smi -L 2>/dev/null),,90)
+# For the GPUs at hand. Where there is none, the library is only looked into: for that, one
+# architecture is enough, and code that nobody has optimised.
+ifeq ($(shell nvidia-smi -L 2>/dev/null),)
+export GNNLIB_CUDA_ARCH ?= 90
+unit-cuda: export NVCC_APPEND_FLAGS ?= $(if $(NVCC),$(shell $(NVCC) --help | grep -q Ofast-compile && echo --Ofast-compile=max))
+endif
 
 .PHONY: help setup demo cuda test lint types unit unit-cuda test-slow sanitize sanitize-address sanitize-thread bench docs format clean
 help:

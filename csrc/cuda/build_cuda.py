@@ -106,8 +106,9 @@ def build(nvcc: str, library: Path) -> None:
     """Compile what has changed, side by side, and link it."""
     targets = architectures(nvcc)
     flags = [*FLAGS, *_generate(targets)]
-    # Other flags or another compiler make other objects.
-    identity = " ".join([_output(nvcc, "--version"), *flags])
+    # Other flags, of which nvcc reads some from the environment, or another compiler make other objects.
+    more = [os.environ.get(f"NVCC_{where}_FLAGS", "") for where in ("PREPEND", "APPEND")]
+    identity = " ".join([_output(nvcc, "--version"), *flags, *more])
     folder = ROOT / "build" / "cuda" / hashlib.sha256(identity.encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FOLDERS = (HERE, ROOT / "csrc/cuda", ROOT / "csrc/ops")
 FLAGS = [
-    *("-x", "c++", "-std=c++20", "-O1", "-g0", "-fPIC", "-fvisibility=hidden", "-Wall"),
+    *("-x", "c++", "-std=c++20", "-O0", "-g0", "-fPIC", "-fvisibility=hidden", "-Wall"),
     *("-Wno-psabi", "-Wno-unknown-pragmas", "-DUSE_CUDA", "-DGNNLIB_DISPATCH_KEY=CPU"),
     "-DTORCH_TARGET_VERSION=0x020a000000000000",
 ]
