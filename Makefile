@@ -11,12 +11,13 @@ export GNNLIB_CUDA_ARCH ?= 90
 unit-cuda: export NVCC_APPEND_FLAGS ?= $(if $(NVCC),$(shell $(NVCC) --help | grep -q Ofast-compile && echo --Ofast-compile=max))
 endif
 
-.PHONY: help setup demo cuda test lint types unit unit-cuda test-slow sanitize sanitize-address sanitize-thread bench docs format clean
+.PHONY: help setup demo cuda test lint types unit unit-cuda unit-emulated emulate test-slow sanitize sanitize-address sanitize-thread bench docs format clean
 help:
 	@echo "make demo       train a GCN and its cooperative twin, with pictures (minutes)"
 	@echo "make cuda       build the CUDA kernels, with a GPU or without"
 	@echo "make test       lint, types and tests"
 	@echo "make test-slow  the long tests"
+	@echo "make emulate    the operators' tests on the CUDA kernels, built for the CPU"
 	@echo "make sanitize   the kernels' tests under the address, undefined behaviour and thread sanitizers"
 	@echo "make bench      the benchmarks, half an hour (peers: pip install -e '.[bench]' --no-build-isolation)"
 	@echo "make gpu        on a GPU: build for it, test and measure, in 8 minutes (PYTHON=python3: torch as installed)"
@@ -58,7 +59,7 @@ types: setup
 
 # Two processes of one thread each: with two threads each they wait for each other.
 unit: export OMP_NUM_THREADS := 1
-unit: setup unit-cuda
+unit: setup unit-cuda unit-emulated
 	$(BIN)/pytest -m 'not slow' -n 2
 
 # The CUDA library is built and looked into wherever nvcc is, without a GPU too.
@@ -68,6 +69,16 @@ else
 unit-cuda:
 	@echo "skipped: the CUDA library and tests/cuda/test_build.py, as nvcc is not found"
 endif
+
+# The tests of the operators on the CUDA kernels, built for the CPU: all of them, for a quarter of an
+# hour, or every operator once in every dtype.
+EMULATED := build/emulator/_C_emulated.so
+QUICK := tests/cuda/test_op_cases.py
+emulate unit-emulated: export GNNLIB_EMULATED := $(CURDIR)/$(EMULATED)
+emulate unit-emulated: export OMP_NUM_THREADS := 1
+emulate unit-emulated: setup
+	$(BIN)/python tests/emulator/build.py $(EMULATED)
+	$(BIN)/pytest -p tests.emulator.plugin -W ignore -m 'not slow' -n 2 $(if $(filter emulate,$@),tests/cuda tests/ops tests/aggr tests/test_adjacency.py,$(QUICK))
 
 # The kernels' tests, on a copy of gnnlib built for a sanitizer. It watches what is built so: the
 # kernels, not Python and not torch, which keep memory to the end.

@@ -18,7 +18,7 @@ Tensor edge_add(Tensor x_src, Tensor x_dst, Tensor rowptr, Tensor col, OptionalT
                    "target node and column");
   Tensor out = empty_like(x_src, {graph.num_edges, x_src.size(1)});
   dispatch_floating(x_src.scalar_type(), [&](auto tag) {
-    GNNLIB_PLAIN(edge_add<decltype(tag)>)(graph, x_src, x_dst, out);
+    GNNLIB_BEST(edge_add<decltype(tag)>)(graph, x_src, x_dst, out);
   });
   return out;
 }
