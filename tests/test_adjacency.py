@@ -379,6 +379,24 @@ def test_an_edit_of_a_sparse_matrix_is_seen() -> None:
         assert not torch.equal(again.edge_index, adj.edge_index)
 
 
+def test_what_a_captured_graph_builds_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    edge_index, other = edge_list(), edge_list()
+    known = Adjacency.of(edge_index, SIZE)
+    plain = Adjacency(known.rowptr, known.col, known.perm, known.num_src)
+    with monkeypatch.context() as patch:
+        for module in ("gnnlib._cache", "gnnlib.adjacency"):
+            patch.setattr(f"{module}.capturing", lambda _: True)
+        assert Adjacency.of(edge_index, SIZE) is known
+        built = Adjacency.of(other, SIZE)
+        assert arrays(built) == arrays(known)
+        of_capture = plain.T, plain.edge_index
+        assert arrays(plain.T) == arrays(known.T)
+    assert Adjacency.of(other, SIZE) is not built
+    assert plain.T is not of_capture[0]
+    assert plain.edge_index is not of_capture[1]
+    assert plain.T is plain.T
+
+
 def test_dies_with_its_tensor() -> None:
     gc.disable()  # at once, and not when the collector comes by
     try:
