@@ -29,6 +29,16 @@ def version(edges: Any) -> tuple[int, ...] | None:
     return (edges._version,)  # every layer comes by here, so that each step counts
 
 
+def capturing(source: Any) -> bool:
+    """Whether a CUDA graph is being captured of what reads ``source``.
+
+    What is built meanwhile has its values only once the graph was replayed, and in the graph's own
+    memory: it serves the graph alone.
+    """
+    on_gpu = isinstance(source, Tensor) and source.is_cuda
+    return on_gpu and torch.cuda.is_current_stream_capturing()
+
+
 _MOST = 32
 
 
@@ -49,6 +59,8 @@ class TensorCache:
             if current == known and key in by_key:
                 return by_key[key]
         built = _built(build)
+        if capturing(source):
+            return built
         with self._lock:
             known, by_key = self._entries.get(source, (None, {}))
             if current != known:

@@ -9,7 +9,7 @@ from torch.utils._pytree import register_pytree_node
 from torch_geometric import EdgeIndex
 
 from gnnlib import _sorting
-from gnnlib._cache import Size, TensorCache, pair, version
+from gnnlib._cache import Size, TensorCache, capturing, pair, version
 
 
 class Adjacency:
@@ -124,7 +124,7 @@ class Adjacency:
         known = self._known_transpose()
         if known is not None:
             return known
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or capturing(self.col):
             return self._build_transpose()
         with torch.inference_mode(False):  # what is kept must serve a later training step too
             return self._join(self._build_transpose())
@@ -151,7 +151,7 @@ class Adjacency:
         """``[2, E]``: sources and targets in the caller's order of edges."""
         if self._edge_index is not None:
             return self._edge_index
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or capturing(self.col):
             return self._ungrouped()
         with torch.inference_mode(False):
             self._edge_index = self._ungrouped()

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric import EdgeIndex
 
-from gnnlib.ops import gather_reduce
+from gnnlib.ops import gather_reduce, k_hop
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse")  # that CSR and CSC are in beta
 QUICK = settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -377,6 +377,27 @@ def test_an_edit_of_a_sparse_matrix_is_seen() -> None:
         again = Adjacency.of(adj_t)
         assert again is not adj
         assert not torch.equal(again.edge_index, adj.edge_index)
+
+
+def test_what_a_captured_graph_builds_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    edge_index, other = edge_list(), edge_list()
+    known = Adjacency.of(edge_index, SIZE)
+    plain = Adjacency(known.rowptr, known.col, known.perm, known.num_src)
+    pairs = k_hop(Adjacency.of(edge_index, SIZE[1]), 2)
+    with monkeypatch.context() as patch:
+        for module in ("gnnlib._cache", "gnnlib.adjacency", "gnnlib.ops._hop_pairs"):
+            patch.setattr(f"{module}.capturing", lambda _: True)
+        assert Adjacency.of(edge_index, SIZE) is known
+        built = Adjacency.of(other, SIZE)
+        assert arrays(built) == arrays(known)
+        of_capture = plain.T, plain.edge_index
+        assert arrays(plain.T) == arrays(known.T)
+        second = pairs.hop(2)
+    assert pairs.hop(2) is not second
+    assert Adjacency.of(other, SIZE) is not built
+    assert plain.T is not of_capture[0]
+    assert plain.edge_index is not of_capture[1]
+    assert plain.T is plain.T
 
 
 def test_dies_with_its_tensor() -> None:

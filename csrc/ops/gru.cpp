@@ -72,6 +72,8 @@ Pair gru_pair_grad(Tensor grad, Tensor gates, Tensor bias, Tensor h) {
   gates = matching_rows(gates, "gates", h, 6);
   bias = matching(bias, "bias", h, 6 * h.size(1), "gate");
   grad = matching(features(grad, "grad"), "grad", h, h.numel() / 2, "pair and column");
+  require(grad.size(1) == h.size(1), "`grad` must have the columns of `h`, ", h.size(1), ", got ",
+          grad.size(1));
   Pair out = {like(h, h.size(0), 6), like(h, h.size(0), 1)};
   dispatch_wide(h.scalar_type(), [&](auto tag) {
     GNNLIB_BEST(gru_pair_grad<decltype(tag)>)(grad, gates, bias, h, out);

@@ -10,6 +10,7 @@ from torch_geometric.nn.aggr import Aggregation
 from gnnlib import _sorting
 from gnnlib._cache import TensorCache
 from gnnlib.adjacency import Adjacency
+from gnnlib.ops._gather_reduce import _same_device
 
 _cache = TensorCache()
 
@@ -50,13 +51,16 @@ class RaggedAggregation(Aggregation):  # type: ignore[misc, unused-ignore]
         Raises:
             IndexError: ``index`` is negative.
             ValueError: ``dim_size`` is too small, ``ptr`` does not cover ``x`` (in a compiled graph
-                and on a GPU only where it leaves the rows), or shapes disagree.
+                and on a GPU only where it leaves the rows), or shapes or devices disagree.
         """
         if x.dim() < 2 or dim % x.dim() == x.dim() - 1:
             raise ValueError(
                 f"`x` must be [*, E, *, F] with its rows along `dim`, before the last; got "
                 f"{list(x.shape)} and dim={dim}"
             )
+        for name, t in (("index", index), ("ptr", ptr)):
+            if t is not None:
+                _same_device(f"`{name}`", t.device, x)
         rows = x.movedim(dim, 0)
         groups = groups_of(rows.size(0), index, ptr, dim_size)
         out: Tensor = self.aggregate(rows, groups, **options)

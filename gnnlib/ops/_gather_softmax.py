@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gnnlib._library import kernels, register
 from gnnlib.ops._by_reference import derivative_of
 from gnnlib.ops._column_sums import column_sums
 from gnnlib.ops._gather_reduce import _adjacency, _factor, _same_device, _transpose
-from gnnlib.ops._reduce import MAX, accumulated_in, factors, scattered, targets
+from gnnlib.ops._reduce import MAX, accumulated_in, added, factors, scattered, targets
 
 
 def gather_softmax(
@@ -107,9 +106,9 @@ def _softmax(
     message = x[source].to(t.dtype) * factor
     top = scattered((message * t).detach(), target, num_dst, MAX)
     power = (message * t - top[target]).exp()
-    total = power.new_zeros(num_dst, x.size(1)).index_add(0, target, power)
+    total = added(power, target, num_dst)
     share = power / total[target]
-    out = torch.zeros_like(total).index_add(0, target, share * message)
+    out = added(share * message, target, num_dst)
     return factor, message, share, out, top, total
 
 

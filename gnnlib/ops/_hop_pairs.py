@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import register_pytree_node
 
 from gnnlib import _sorting
-from gnnlib._cache import TensorCache, version
+from gnnlib._cache import TensorCache, capturing, version
 from gnnlib._check import check_whole
 from gnnlib.adjacency import Adjacency
 
@@ -159,7 +159,7 @@ class KHop:
     def _keep(self, key: Any, build: Callable[[], Any]) -> Any:
         if key in self._kept:
             return self._kept[key]
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or capturing(self.col):
             return build()
         with torch.inference_mode(False):  # what is kept must serve a later training step too
             return self._kept.setdefault(key, build())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gnnlib import Adjacency, ops
+from gnnlib import Adjacency, aggr, ops
 
 GRAPH = torch.tensor([[0, 1, 2, 2], [1, 1, 0, 2]], device="cpu")
 PTR = torch.tensor([0, 1, 3, 4], device="cpu")
@@ -46,6 +46,8 @@ MIXED: dict[str, Callable[[Tensor], Any]] = {
     "scatter_max": lambda x: ops.scatter_max(x, PTR[1:], 0),
     "scatter_softmax": lambda x: ops.scatter_softmax(x, PTR[1:], 0),
     "scatter_std": lambda x: ops.scatter_std(x, PTR[1:], 0),
+    "LCMAggregation": lambda x: aggr.LCMAggregation(4, 4).to(x.device)(x, PTR[1:]),
+    "GRUAggregation": lambda x: aggr.GRUAggregation(4, 4).to(x.device)(x, ptr=PTR),
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import profile
 
 from gnnlib import Adjacency  # first: it imports PyG without warnings
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.nn.aggr import SoftmaxAggregation
 
-from gnnlib.ops import gather_reduce, gather_softmax
+from gnnlib.ops import _gather_softmax, gather_reduce, gather_softmax
 from gnnlib.testing import Sample, assert_op
 
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -251,6 +252,18 @@ def test_derivatives() -> None:
         assert_op(
             op, oracle, [smooth(2, 6)], differentiable=[name], double_backward=True, compile=False
         )
+
+
+def test_second_derivatives_on_a_gpu_add_without_atomics() -> None:
+    # Which would add in another order every time; a device without numbers shows what is called.
+    x = torch.randn(6, 4, device="meta", requires_grad=True)
+    ends, t = torch.zeros(60, dtype=torch.int64, device="meta"), torch.ones(4, device="meta")
+    with profile() as called:
+        _, _, _, out, *_ = _gather_softmax._softmax(x, ends, ends, None, 6, None, None, t)
+        out.sum().backward()
+    names = {event.name for event in called.events()}
+    assert "aten::index_put" in names
+    assert not names & {"aten::index_add", "aten::scatter_add"}
 
 
 def test_the_derivative_of_a_constant_softmax() -> None:

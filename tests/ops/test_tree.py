@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnnlib.ops import _tree, tree_plan, tree_reduce
-from gnnlib.ops._gru import gru_cell, gru_pair
+from gnnlib.ops._gru import gru_cell, gru_pair, gru_pair_grad
 from gnnlib.ops._tree_gru import tree_gru
 from gnnlib.testing import Sample, assert_op
 
@@ -217,3 +217,9 @@ def test_gates_that_saturate() -> None:
 def test_pairs_refuse_an_odd_row() -> None:
     with pytest.raises((ValueError, RuntimeError), match=r"pairs of rows|shape"):
         gru_pair(torch.randn(3, 12), torch.randn(12), torch.randn(3, 2))
+
+
+def test_pairs_refuse_a_gradient_of_another_width() -> None:
+    h, gates, bias = torch.randn(400, 8), torch.randn(400, 48), torch.randn(48)
+    with pytest.raises((ValueError, RuntimeError), match=r"columns of `h`|size"):
+        gru_pair_grad(torch.randn(1600, 1), gates, bias, h)
