@@ -53,7 +53,7 @@ def _load(library: Path) -> str | None:
         return "it was installed without CUDA kernels"
     build = read_build(library)
     if build is None:
-        return f"its CUDA library is not whole ({library})"
+        return f"its CUDA library is not whole, or cannot be read ({library})"
     machine = ask_machine()
     reason = None if machine is None else mismatch(build, machine)
     if reason is None:
@@ -66,7 +66,10 @@ def _load(library: Path) -> str | None:
 
 def read_build(library: Path) -> Build | None:
     """What the library says of itself (csrc/cuda/version.cu), or None if its file is damaged."""
-    content = library.read_bytes()
+    try:
+        content = library.read_bytes()
+    except OSError:  # as where another user installed it for themselves
+        return None
     found = re.search(rb"gnnlib CUDA (\d+) sm_([\d_]+)\0", content)
     if found is None or content[:4] != b"\x7fELF" or len(content) < _elf_size(content):
         return None
@@ -74,6 +77,8 @@ def read_build(library: Path) -> Build | None:
 
 
 def _elf_size(content: bytes) -> int:
+    if len(content) < 0x40:
+        return 0x40  # the header alone
     # The section headers come last. The loader maps a file that is shorter, and crashes in it.
     (offset,) = struct.unpack_from("<Q", content, 0x28)
     size, count = struct.unpack_from("<HH", content, 0x3A)

@@ -13,6 +13,7 @@ from torch_geometric import EdgeIndex
 from gnnlib.adjacency import Adjacency
 from gnnlib.edges import Edges
 from gnnlib.lowering import Features, message_edges, row_of, serves, watched, why_not
+from gnnlib.ops._gather_reduce import _same_device
 
 Model = TypeVar("Model", bound=nn.Module)
 # What a lowering is told; a forward that is given anything else runs as PyG wrote it.
@@ -150,6 +151,10 @@ def _fused_call(conv: Any, given: dict[str, Any]) -> tuple[Features, Edges] | No
         return None
     if not serves(row, x, edges) or _loops_in_matrix(conv, edge_index, edges):
         return None
+    features = x[0] if isinstance(x, tuple) else x
+    _same_device("the graph", edges.adj.device, features)
+    if edges.weight is not None:
+        _same_device("`edge_weight`", edges.weight.device, features)
     return x, message_edges(conv, edges)
 
 

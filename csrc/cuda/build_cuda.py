@@ -5,7 +5,8 @@ its headers are enough: the library is compiled, and its symbols are checked, wi
 
 GNNLIB_CUDA=1 builds it, 0 does not; unset, it is built where nvcc is found and torch is a CUDA
 build. GNNLIB_CUDA_ARCH names its architectures: 90, or several as 80,90, or all. Unset, those of
-the GPUs at hand, and all where there is none. The last is in it as PTX too, which newer GPUs run.
+the GPUs at hand, and all where there is none. The last is in it as PTX too, which newer GPUs run;
+so one that nvcc is too old for has what nvcc knows best.
 """
 
 import hashlib
@@ -53,9 +54,13 @@ class BuildCuda(BuildExtension):
 
     def run(self) -> None:
         nvcc = wanted()  # first, as the extension takes a minute
+        targets = None if nvcc is None else architectures(nvcc)
         super().run()
-        if nvcc is not None:
-            build(nvcc, (ROOT if self.inplace else Path(self.build_lib)) / LIBRARY)
+        library = (ROOT if self.inplace else Path(self.build_lib)) / LIBRARY
+        if nvcc is None or targets is None:
+            library.unlink(missing_ok=True)  # an earlier one, for the schemas of another extension
+        else:
+            build(nvcc, targets, library)
 
 
 def find_nvcc() -> str | None:
@@ -90,29 +95,39 @@ def sources() -> list[Path]:
 def architectures(nvcc: str) -> list[int]:
     """What to compile for, ascending: 90 is compute capability 9.0."""
     asked = os.environ.get("GNNLIB_CUDA_ARCH", "")
+    known = sorted(map(int, re.findall(r"\bsm_(\d+)\b", _output(nvcc, "--list-gpu-code"))))
+    knows = f"{nvcc} compiles for {', '.join(map(str, known))}"
     if asked not in ("", "all"):
         if not re.fullmatch(r"\d{2,3}(,\d{2,3})*", asked):
             raise CompileError(f"GNNLIB_CUDA_ARCH must be all, or as 90 or 80,90, got {asked!r}")
-        return sorted({int(architecture) for architecture in asked.split(",")})
+        targets = {int(architecture) for architecture in asked.split(",")}
+        if not targets <= set(known):
+            raise CompileError(f"GNNLIB_CUDA_ARCH={asked}, but {knows}")
+        return sorted(targets)
     if asked == "" and torch.cuda.is_available():
         devices = range(torch.cuda.device_count())
         capabilities = {torch.cuda.get_device_capability(device) for device in devices}
-        return sorted(10 * major + minor for major, minor in capabilities)
-    known = _output(nvcc, "--list-gpu-code").split()
-    return [architecture for architecture in RELEASED if f"sm_{architecture}" in known]
+        gpus = sorted(10 * major + minor for major, minor in capabilities)
+        targets = {max(k for k in known if k <= gpu) for gpu in gpus if gpu >= known[0]}
+        if not targets:
+            raise CompileError(
+                f"the GPU is {gpus[-1]}, but {knows}: install an older CUDA toolkit, or set "
+                "GNNLIB_CUDA=0 to go without the CUDA kernels"
+            )
+        return sorted(targets)
+    return [architecture for architecture in RELEASED if architecture in known]
 
 
-def build(nvcc: str, library: Path) -> None:
-    """Compile what has changed, side by side, and link it."""
-    targets = architectures(nvcc)
+def build(nvcc: str, targets: list[int], library: Path) -> None:
+    """Compile what has changed for these architectures, side by side, and link it."""
     flags = [*FLAGS, *_generate(targets)]
-    # Other flags, of which nvcc reads some from the environment, or another compiler make other objects.
-    more = [os.environ.get(f"NVCC_{where}_FLAGS", "") for where in ("PREPEND", "APPEND")]
-    identity = " ".join([_output(nvcc, "--version"), *flags, *more])
+    # Other flags, of which nvcc reads some from the environment, another compiler or other headers
+    # of torch, which may bear the date of their release, make other objects.
+    more = [os.environ.get(f"NVCC_{it}", "") for it in ("PREPEND_FLAGS", "APPEND_FLAGS", "CCBIN")]
+    identity = " ".join([_output(nvcc, "--version"), torch.__version__, *flags, *more])
     folder = ROOT / "build" / "cuda" / hashlib.sha256(identity.encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(_jobs()) as pool:
         objects = list(pool.map(lambda source: _compile(nvcc, flags, source, folder), sources()))
     library.parent.mkdir(parents=True, exist_ok=True)
     # In two steps: a process may have the old one loaded, and its pages must stay.
@@ -120,6 +135,11 @@ def build(nvcc: str, library: Path) -> None:
     _run([nvcc, *LINK, "-o", str(linked), *map(str, objects)])
     library.unlink(missing_ok=True)
     shutil.copy(linked, library)
+
+
+def _jobs() -> int:
+    asked = os.environ.get("MAX_JOBS", "")  # as torch reads it: what is no number says nothing
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else os.cpu_count() or 1
 
 
 def _generate(targets: list[int]) -> list[str]:
@@ -163,4 +183,4 @@ def _output(nvcc: str, option: str) -> str:
 if __name__ == "__main__":  # the library alone, in place
     found = wanted()
     if found is not None:
-        build(found, ROOT / LIBRARY)
+        build(found, architectures(found), ROOT / LIBRARY)

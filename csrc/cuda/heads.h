@@ -1,5 +1,4 @@
 // Rows that consist of heads: each head's columns are multiplied by a factor of their own.
-//
 #pragma once
 
 namespace gnnlib::GNNLIB_ISA {

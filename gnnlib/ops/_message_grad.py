@@ -1,7 +1,7 @@
 """The derivatives of reductions that are not linear in their messages: min, max, mul and variance.
 
 Each message's derivative is a function of the message and of two tables of its target: ``out``, and
-``share``, what the target's gradient comes to for one message (see ``csrc/cpu/gain.h``). Those that
+``share``, what the target's gradient comes to for one message (see ``csrc/ops/gain.h``). Those that
 tie for an extremum share its gradient; where a product holds one zero, that zero gets the product
 of the others. These operators are internal and have no derivative of their own.
 """

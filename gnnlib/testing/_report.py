@@ -51,7 +51,10 @@ def _summary(error: Exception, num_lines: int = 8) -> str:
 @contextlib.contextmanager
 def sandbox() -> Iterator[None]:
     """Leave the global random state and the warning filters as they were found."""
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    # Of all GPUs, by name, as torch else warns that there are many; of none before CUDA is started.
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = list(range(torch.cuda.device_count())) if started else []
+    with torch.random.fork_rng(devices), warnings.catch_warnings():
         for message in _FOREIGN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         yield

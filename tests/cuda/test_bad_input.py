@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+import gnnlib  # first: it imports PyG without warnings
+
+# isort: split
+from torch_geometric.nn import GATConv, GCNConv, PNAConv, SAGEConv
 
 from gnnlib import Adjacency, aggr, ops
 
@@ -63,6 +68,30 @@ def test_mixed_devices_are_named_without_a_gpu(name: str) -> None:
     fix = r"must be where .*meta, got cpu \(use \.to\('meta'\)\)"
     with torch.device("cpu"), pytest.raises(ValueError, match=fix):
         MIXED[name](torch.ones(3, 4, device="meta"))
+
+
+CONVS: dict[str, Callable[[], nn.Module]] = {
+    "GCN": lambda: GCNConv(4, 4),
+    "SAGE": lambda: SAGEConv(4, 4),
+    "GAT": lambda: GATConv(4, 4),
+    "PNA": lambda: PNAConv(4, 4, ["mean", "std"], ["amplification"], torch.tensor([1, 2])),
+}
+
+
+@pytest.mark.parametrize("name", CONVS)
+def test_an_accelerated_layer_names_mixed_devices(name: str) -> None:
+    with torch.device("cpu"):
+        conv = gnnlib.accelerate(CONVS[name]().to("meta"))
+        fix = r"the graph must be where .*meta, got cpu \(use \.to\('meta'\)\)"
+        with pytest.raises(ValueError, match=fix):
+            conv(torch.ones(3, 4, device="meta"), GRAPH)
+
+
+def test_an_accelerated_layer_names_a_weight_elsewhere() -> None:
+    with torch.device("cpu"):
+        conv = gnnlib.accelerate(GCNConv(4, 4))
+        with pytest.raises(ValueError, match=r"`edge_weight` must be where .* cpu, got meta"):
+            conv(torch.ones(3, 4), GRAPH, torch.ones(4, device="meta"))
 
 
 CHECKED = """

@@ -88,7 +88,7 @@ def test_a_truncated_library(tmp_path: Path, kept: float) -> None:
     content = library(tmp_path / "whole.so").read_bytes()
     part = tmp_path / "part.so"
     part.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
-    assert f"is not whole ({part})" in reason(part)
+    assert f"is not whole, or cannot be read ({part})" in reason(part)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -97,6 +97,10 @@ def test_another_file(tmp_path: Path) -> None:
     text.write_bytes(b"gnnlib CUDA 13000 sm_90\0" * 10)
     assert "is not whole" in reason(text)
     assert "is not whole" in reason(library(tmp_path / "other.so", "another library"))
+    text.write_bytes(b"\x7fELFgnnlib CUDA 13000 sm_90\0")
+    assert "is not whole" in reason(text)
+    (tmp_path / "folder.so").mkdir()
+    assert "cannot be read" in reason(tmp_path / "folder.so")
 
 
 @pytest.mark.usefixtures("gpu")

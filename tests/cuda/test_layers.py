@@ -31,7 +31,7 @@ def made(name: str, gpu: torch.device, dtype: torch.dtype) -> tuple[nn.Module, T
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(NODES, WIDTH, generator=draw, dtype=torch.float64)
     edge_index = torch.randint(NODES, (2, 400), generator=draw)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer = LAYERS[name]()
     return layer.to(gpu, dtype), x.to(gpu, dtype), edge_index.to(gpu)

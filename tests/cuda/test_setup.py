@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from setuptools import Distribution
 from setuptools.errors import CompileError
 
 NVCC = """#!/bin/sh
@@ -100,7 +101,9 @@ def test_says_what_is_missing(
     [
         ("90", [(8, 0)], [90]),
         ("90,80,90", [], [80, 90]),
-        ("", [(8, 6), (12, 0), (8, 6)], [86, 120]),
+        ("", [(8, 7), (9, 0), (8, 7)], [87, 90]),
+        ("", [(8, 6), (12, 0)], [80, 90]),  # by what this nvcc knows: the last is PTX, too
+        ("", [(7, 0), (9, 0)], [90]),
         ("", [], [75, 80, 90]),  # the released ones that this nvcc knows
         ("all", [(8, 6)], [75, 80, 90]),
     ],
@@ -126,7 +129,45 @@ def test_bad_architectures(
 ) -> None:
     monkeypatch.setenv("GNNLIB_CUDA_ARCH", asked)
     with pytest.raises(CompileError, match=r"must be all, or as 90 or 80,90, got '"):
-        build_cuda.architectures("nvcc")
+        build_cuda.architectures(build_cuda.find_nvcc())
+
+
+def test_architectures_that_nvcc_does_not_know(
+    build_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvcc = build_cuda.find_nvcc()
+    monkeypatch.setenv("GNNLIB_CUDA_ARCH", "80,100")
+    with pytest.raises(CompileError, match=r"ARCH=80,100, but .* compiles for 75, 80, 87, 90$"):
+        build_cuda.architectures(nvcc)
+    monkeypatch.delenv("GNNLIB_CUDA_ARCH")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 0))
+    with pytest.raises(CompileError, match=r"the GPU is 70, but .* for 75, .* GNNLIB_CUDA=0"):
+        build_cuda.architectures(nvcc)
+
+
+@pytest.mark.parametrize("jobs", ["", "0", "1", "many"])
+def test_compiles_with_any_number_of_jobs(
+    build_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jobs: str
+) -> None:
+    monkeypatch.setenv("MAX_JOBS", jobs)
+    build_cuda.build(build_cuda.find_nvcc(), [80], tmp_path / "library.so")
+    assert calls(tmp_path) == ["one", "two"]
+
+
+def test_leaves_no_library_of_an_earlier_build(
+    build_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = tmp_path / "gnnlib" / "_C_cuda.so"
+    command = build_cuda.BuildCuda(Distribution({"ext_modules": []}))
+    command.inplace = True
+    command.ensure_finalized()
+    monkeypatch.setenv("GNNLIB_CUDA_ARCH", "80")
+    for asked in ("1", "0"):
+        monkeypatch.setenv("GNNLIB_CUDA", asked)
+        command.run()
+        assert library.exists() == (asked == "1")
 
 
 def test_compiles_what_has_changed(
@@ -134,12 +175,11 @@ def test_compiles_what_has_changed(
 ) -> None:
     nvcc, library = str(tmp_path / "bin" / "nvcc"), tmp_path / "gnnlib" / "_C_cuda.so"
 
-    def build() -> list[str]:
-        build_cuda.build(nvcc, library)
+    def build(architecture: int = 80) -> list[str]:
+        build_cuda.build(nvcc, [architecture], library)
         assert library.read_text() == "built\n"
         return calls(tmp_path)
 
-    monkeypatch.setenv("GNNLIB_CUDA_ARCH", "80")
     assert build() == ["one", "two"]
     assert build() == []
     os.utime(tmp_path / "csrc" / "cuda" / "two.cu")
@@ -149,17 +189,15 @@ def test_compiles_what_has_changed(
     os.utime(tmp_path / "csrc" / "cuda" / "shared.h", (1, 1))
     (tmp_path / "csrc" / "cuda" / "three.cu").touch()
     assert build() == ["three"]
-    monkeypatch.setenv("GNNLIB_CUDA_ARCH", "90")
-    assert build() == ["one", "three", "two"]
+    assert build(90) == ["one", "three", "two"]
     (tmp_path / "csrc" / "cuda" / "three.cu").unlink()
-    assert build() == []
+    assert build(90) == []
+    monkeypatch.setattr(torch, "__version__", "3.0")
+    assert build(90) == ["one", "two"]
 
 
-def test_the_flags_name_every_architecture(
-    build_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("GNNLIB_CUDA_ARCH", "80,90")
-    build_cuda.build(str(tmp_path / "bin" / "nvcc"), tmp_path / "library.so")
+def test_the_flags_name_every_architecture(build_cuda: ModuleType, tmp_path: Path) -> None:
+    build_cuda.build(build_cuda.find_nvcc(), [80, 90], tmp_path / "library.so")
     line = next(
         line for line in (tmp_path / "bin" / "log").read_text().splitlines() if "-c" in line
     )
@@ -177,6 +215,6 @@ def test_an_error_leaves_the_library(
     (tmp_path / "csrc" / "cuda" / "broken.cu").touch()
     for _ in range(2):  # it is no more current the second time
         with pytest.raises(CompileError, match=r"does not build: .*broken\.cu"):
-            build_cuda.build(str(tmp_path / "bin" / "nvcc"), library)
+            build_cuda.build(build_cuda.find_nvcc(), [80], library)
         assert "broken.cu(1): error" in capfd.readouterr().out
     assert library.read_text() == "before"
