@@ -23,7 +23,7 @@ help:
 	@echo "make emulate    the operators' tests on the CUDA kernels, built for the CPU"
 	@echo "make sanitize   the kernels' tests under the address, undefined behaviour and thread sanitizers"
 	@echo "make bench      the benchmarks, half an hour (peers: pip install -e '.[bench]' --no-build-isolation)"
-	@echo "make gpu        on a GPU: build for it, test and measure, in 8 minutes (PYTHON=python3: torch as installed)"
+	@echo "make gpu        on a GPU: build for it, test and measure; no new work after 7 minutes (PYTHON=python3: torch as installed)"
 	@echo "make gpu-sanitize  on a GPU: the operators' tests under compute-sanitizer"
 	@echo "make docs       the reference, in docs/_build"
 	@echo "make format     rewrite the sources in the project's format"
@@ -113,7 +113,7 @@ bench: setup
 
 # Where PYTHON has torch with CUDA, and what tests and benchmarks import, it is used as it is, and
 # nothing is installed; elsewhere .venv is.
-# No work begins after GPU_SECONDS, so that all ends within 8 minutes.
+# No work begins after GPU_SECONDS: all should end within 8 minutes, which no GPU has shown yet.
 .PHONY: gpu gpu-here gpu-sanitize gpu-sanitize-here
 GPU_SECONDS := 420
 GPU_TEST_SECONDS := 180

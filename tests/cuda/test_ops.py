@@ -203,7 +203,7 @@ def test_compiles_in_one_piece(case: Case, gpu: torch.device) -> None:
     def call(adj: Adjacency, **inputs: Tensor) -> Any:
         return case.call(adj, **inputs)
 
-    compiled = torch.compile(call, fullgraph=True, dynamic=True)
+    compiled = torch.compile(call, fullgraph=True, dynamic=True, backend="aot_eager")
     for size in (PLAIN, Size(31, 27, 133, 19)):
         problem = case.draw(size)
         placed = problem.on(gpu, torch.float32)
