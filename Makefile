@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CPP := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h csrc/*/*.cu)
+TEST_CPP := $(wildcard tests/*/*.h tests/*/*.cpp)
 # As csrc/cuda/build_cuda.py finds it.
 NVCC := $(if $(CUDA_HOME),$(wildcard $(CUDA_HOME)/bin/nvcc),$(or $(shell command -v nvcc),$(wildcard /usr/local/cuda/bin/nvcc)))
 # Without a GPU it says so in words.
@@ -55,7 +56,7 @@ test: lint types unit
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	$(BIN)/clang-format --dry-run --Werror $(CPP) $(TEST_CPP)
 
 types: setup
 	$(BIN)/mypy
@@ -81,7 +82,7 @@ emulate unit-emulated: export GNNLIB_EMULATED := $(CURDIR)/$(EMULATED)
 emulate unit-emulated: export OMP_NUM_THREADS := 1
 emulate unit-emulated: setup
 	$(BIN)/python tests/emulator/build.py $(EMULATED)
-	$(BIN)/pytest -p tests.emulator.plugin -W ignore -m 'not slow' -n 2 $(if $(filter emulate,$@),tests/cuda tests/ops tests/aggr tests/test_adjacency.py,$(QUICK))
+	$(BIN)/python -m pytest -p tests.emulator.plugin -W ignore -m 'not slow' -n 2 $(if $(filter emulate,$@),tests/cuda tests/ops tests/aggr tests/test_adjacency.py,$(QUICK))
 
 # The kernels' tests, on a copy of gnnlib built for a sanitizer. It watches what is built so: the
 # kernels, not Python and not torch, which keep memory to the end.
@@ -157,7 +158,7 @@ docs: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(CPP)
+	$(BIN)/clang-format -i $(CPP) $(TEST_CPP)
 
 clean:
 	rm -rf $(VENV) build *.egg-info gnnlib/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
