@@ -195,18 +195,3 @@ def test_gates_learn_beside_a_node_that_nobody_reaches():
     edges = Edges.of(torch.tensor([[0, 1], [1, 0]]), size=3).masked(*gates)
     run(conv, torch.randn(3, 3), edges).sum().backward()
     assert all(gate.grad.isfinite().all() for gate in gates)
-
-
-def test_of_several_self_loops_the_last_counts_whatever_the_order_of_writes(monkeypatch):
-    # A GPU writes what meets in one place in any order.
-    edge_index = torch.tensor([[1, 0, 2, 1, 0, 1, 2], [1, 1, 0, 1, 0, 1, 2]])
-    x, weight = torch.randn(3, 3), torch.rand(7)
-    conv = GCNConv(3, 3)
-    ours, theirs = both(conv, x, edge_index, weight)
-    torch.testing.assert_close(ours, theirs)
-    forwards = torch.Tensor.scatter
-    monkeypatch.setattr(
-        torch.Tensor, "scatter", lambda t, dim, at, src: forwards(t, dim, at.flip(0), src.flip(0))
-    )
-    again = run(conv, x, Edges.of(edge_index, weight, size=3))
-    assert torch.equal(again, ours)

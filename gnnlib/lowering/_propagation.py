@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
-from gnnlib import ops
-from gnnlib.adjacency import Adjacency
 from gnnlib.edges import Edges
 from gnnlib.lowering._aggregate import aggregate
 
@@ -124,16 +122,7 @@ def _split_self_loops(
     rest, (src, dst), mask = without_self_loops(edges, dtype), edges.edge_index, edges.mask
     kept = src == dst if mask is None else (src == dst) & (mask != 0)
     weight = torch.ones_like(src, dtype=dtype) if edges.weight is None else edges.weight.to(dtype)
-    # Of several loops at a node the last counts, as in PyG. A GPU would write them in any order.
-    place = torch.where(kept, torch.arange(1, src.size(0) + 1, device=src.device), 0)
-    last = ops.gather_reduce(place, _incoming(edges.adj), reduce="max")
-    # Edges that are none write to one slot past the end, so that no shape depends on the data.
-    slot = torch.where(kept & (last[dst] == place), dst, edges.adj.num_dst)
+    # Edges that are no loop write to one slot past the end, so that no shape depends on the data.
+    slot = torch.where(kept, dst, edges.adj.num_dst)
     loops = weight.new_full((edges.adj.num_dst + 1,), fill).scatter(0, slot, weight)[:-1]
     return rest, loops
-
-
-def _incoming(adj: Adjacency) -> Adjacency:
-    """From edges, in the caller's order, to the nodes that they point to."""
-    numbers = torch.arange(adj.num_edges, device=adj.device) if adj.perm is None else adj.perm
-    return Adjacency(adj.rowptr, numbers, None, adj.num_edges, check=False)
