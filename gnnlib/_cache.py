@@ -36,7 +36,8 @@ def capturing(source: Any) -> bool:
     memory: it serves the graph alone.
     """
     on_gpu = isinstance(source, Tensor) and source.is_cuda
-    return on_gpu and torch.cuda.is_current_stream_capturing()
+    # A CPU build of torch may still trace for a GPU, but captures nothing.
+    return on_gpu and torch.backends.cuda.is_built() and torch.cuda.is_current_stream_capturing()
 
 
 _MOST = 32

@@ -469,7 +469,7 @@ def test_make_gpu_without_one_says_so(make, target):
 
 
 def test_make_gpu_builds_tests_and_measures_whatever_fails(make):
-    code, lines = make("gpu", nvidia_smi="", python=PYTHON)
+    code, lines = make("gpu", nvidia_smi="echo GPU 0: one", python=PYTHON)
     assert code != 0
     build, tests, benchmarks, failed = lines
     assert build.startswith("setup.py")
@@ -481,13 +481,15 @@ def test_make_gpu_builds_tests_and_measures_whatever_fails(make):
 def test_make_gpu_goes_on_where_the_gpu_was_lost(make, tmp_path):
     lost = f"test -e {tmp_path}/lost && exit 0; touch {tmp_path}/lost; exit 3"
     python = f'test "$1" = -c || echo "$@"; case "$*" in *benchmarks.gpu*) {lost};; esac'
-    code, lines = make("gpu", nvidia_smi="", python=python)
+    code, lines = make("gpu", nvidia_smi="echo GPU 0: one", python=python)
     assert code == 0
     assert ["--resume" in line for line in lines] == [False, False, False, True]
 
 
 def test_make_gpu_sanitize_runs_both_checks(make):
     sanitizer = 'echo "$2"; test "$2" = memcheck'
-    code, lines = make("gpu-sanitize", nvidia_smi="", python=PYTHON, compute_sanitizer=sanitizer)
+    code, lines = make(
+        "gpu-sanitize", nvidia_smi="echo GPU 0: one", python=PYTHON, compute_sanitizer=sanitizer
+    )
     assert code != 0
     assert lines[1:] == ["memcheck", "racecheck", "failed: racecheck"]

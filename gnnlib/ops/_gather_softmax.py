@@ -54,6 +54,7 @@ def gather_softmax(
         ValueError: sizes, dtypes or devices disagree, or ``semi_grad`` meets a ``t`` to be learnt.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[0.0], [1.0], [5.0]])
         >>> edge_index = torch.tensor([[0, 1, 2], [2, 2, 0]])
         >>> gather_softmax(x, edge_index).flatten()
