@@ -37,7 +37,7 @@ def capturing(source: Any) -> bool:
     """
     on_gpu = isinstance(source, Tensor) and source.is_cuda
     # A CPU build of torch may still trace for a GPU, but captures nothing.
-    return on_gpu and torch.backends.cuda.is_built() and torch.cuda.is_current_stream_capturing()
+    return on_gpu and torch.version.cuda is not None and torch.cuda.is_current_stream_capturing()
 
 
 _MOST = 32
