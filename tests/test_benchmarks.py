@@ -458,7 +458,7 @@ def make(tmp_path):
 
 
 # What make asks of PYTHON: -c, whether its torch has CUDA; the rest it reports.
-PYTHON = 'test "$1" = -c || echo "$@"; case "$*" in *pytest*) exit 1; esac'
+PYTHON = 'test "$1" = -c && exit; echo "$@"; case "$*" in *pytest*) exit 1; esac'
 
 
 @pytest.mark.parametrize("target", ["gpu", "gpu-sanitize"])
