@@ -2,6 +2,7 @@
 
 from numbers import Integral, Real
 
+import torch
 from torch import Tensor
 
 
@@ -57,3 +58,16 @@ def check_tensor(rule: str, **values: object) -> None:
                 f"`{name}` must be a tensor {rule}, got {type(value).__name__} "
                 "(use torch.as_tensor)"
             )
+
+
+def same_device(what: str, device: torch.device, x: Tensor) -> None:
+    """Whether something is where the features ``x`` are.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if device != x.device:
+        raise ValueError(
+            f"{what} must be where the features are, {x.device}, got {device} "
+            f"(use .to('{x.device}'))"
+        )

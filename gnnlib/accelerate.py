@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch_geometric import EdgeIndex
 
+from gnnlib._check import same_device
 from gnnlib.adjacency import Adjacency
 from gnnlib.edges import Edges
 from gnnlib.lowering import Features, message_edges, row_of, serves, watched, why_not
-from gnnlib.ops._gather_reduce import _same_device
 
 Model = TypeVar("Model", bound=nn.Module)
 # What a lowering is told; a forward that is given anything else runs as PyG wrote it.
@@ -152,9 +152,9 @@ def _fused_call(conv: Any, given: dict[str, Any]) -> tuple[Features, Edges] | No
     if not serves(row, x, edges) or _loops_in_matrix(conv, edge_index, edges):
         return None
     features = x[0] if isinstance(x, tuple) else x
-    _same_device("the graph", edges.adj.device, features)
+    same_device("the graph", edges.adj.device, features)
     if edges.weight is not None:
-        _same_device("`edge_weight`", edges.weight.device, features)
+        same_device("`edge_weight`", edges.weight.device, features)
     return x, message_edges(conv, edges)
 
 

@@ -9,8 +9,8 @@ from torch_geometric.nn.aggr import Aggregation
 
 from gnnlib import _sorting
 from gnnlib._cache import TensorCache
+from gnnlib._check import same_device
 from gnnlib.adjacency import Adjacency
-from gnnlib.ops._gather_reduce import _same_device
 
 _cache = TensorCache()
 
@@ -60,7 +60,7 @@ class RaggedAggregation(Aggregation):  # type: ignore[misc, unused-ignore]
             )
         for name, t in (("index", index), ("ptr", ptr)):
             if t is not None:
-                _same_device(f"`{name}`", t.device, x)
+                same_device(f"`{name}`", t.device, x)
         rows = x.movedim(dim, 0)
         groups = groups_of(rows.size(0), index, ptr, dim_size)
         out: Tensor = self.aggregate(rows, groups, **options)

@@ -5,10 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnnlib._check import same_device
 from gnnlib._library import kernels, register
 from gnnlib.ops._by_reference import derivative_of
 from gnnlib.ops._column_sums import column_sums
-from gnnlib.ops._gather_reduce import _adjacency, _matrix, _same_device, _transpose
+from gnnlib.ops._gather_reduce import _adjacency, _matrix, _transpose
 from gnnlib.ops._reduce import accumulated_in, targets
 
 
@@ -58,7 +59,7 @@ def additive_score(
         "att": (att, [*x_src.shape[1:]], "a row per head"),
     }
     for name, (t, shape, what) in expected.items():
-        _same_device(f"`{name}`", t.device, x_src)
+        same_device(f"`{name}`", t.device, x_src)
         if list(t.shape) != shape:
             raise ValueError(
                 f"`{name}` must be {shape}, {what} as wide as `x_src`, got {list(t.shape)}"

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnnlib._check import same_device
 from gnnlib._library import kernels, register
-from gnnlib.ops._gather_reduce import _adjacency, _matrix, _same_device, _transpose
+from gnnlib.ops._gather_reduce import _adjacency, _matrix, _transpose
 from gnnlib.ops._reduce import SUM, targets
 
 
@@ -45,7 +46,7 @@ def edge_add(x_src: Tensor, x_dst: Tensor, adj: Any) -> Tensor:
 
 def check_ends(x_src: Tensor, x_dst: Tensor, num_dst: int) -> None:
     """Raise unless ``x_dst`` is a row per target of what ``x_src`` has a row of per source."""
-    _same_device("`x_dst`", x_dst.device, x_src)
+    same_device("`x_dst`", x_dst.device, x_src)
     if x_dst.shape != (num_dst, *x_src.shape[1:]):
         raise ValueError(
             f"`x_dst` must be {[num_dst, *x_src.shape[1:]]}, a row per target node as wide as "

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnnlib._check import same_device
 from gnnlib._library import kernels, register
 from gnnlib.ops._gate_rows import gate_rows
-from gnnlib.ops._gather_reduce import _adjacency, _factor, _matrix, _same_device, _transpose
+from gnnlib.ops._gather_reduce import _adjacency, _factor, _matrix, _transpose
 from gnnlib.ops._reduce import SUM, by_column, scattered, targets
 from gnnlib.ops._softmax import _softmax_reference
 
@@ -50,7 +51,7 @@ def gather_attend(value: Tensor, scores: Tensor, adj: Any, gate: Tensor | None =
             "(for one head use value.unsqueeze(1))"
         )
     adj = _adjacency(adj, value)
-    _same_device("`scores`", scores.device, value)
+    same_device("`scores`", scores.device, value)
     if scores.shape != (adj.num_edges, value.size(1)):
         raise ValueError(
             f"`scores` must be {[adj.num_edges, value.size(1)]}, a column per head for every edge, "

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnnlib._check import same_device
 from gnnlib._library import kernels, register
-from gnnlib.ops._gather_reduce import _adjacency, _matrix, _same_device, _transpose
+from gnnlib.ops._gather_reduce import _adjacency, _matrix, _transpose
 from gnnlib.ops._reduce import SUM, scattered, targets
 
 
@@ -54,7 +55,7 @@ def gather_complex(x: Tensor, adj: Any, weight: Tensor) -> Tensor:
             f"`weight` must be {[adj.num_edges, 2]}, real and imaginary part a row per edge, got "
             f"{weight.dtype} {list(weight.shape)} (use torch.view_as_real on complex weights)"
         )
-    _same_device("`weight`", weight.device, x)
+    same_device("`weight`", weight.device, x)
     graph = (adj.rowptr, adj.col, adj.perm, *_transpose(adj, x))
     out: Tensor = _op(_matrix(x), *graph, weight.to(x.dtype), False)
     return out.reshape(adj.num_dst, *x.shape[1:])

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnnlib._check import same_device
 from gnnlib._library import kernels, register
 from gnnlib.ops._by_reference import derivative_of
-from gnnlib.ops._gather_reduce import _adjacency, _factor, _same_device, _transpose
+from gnnlib.ops._gather_reduce import _adjacency, _factor, _transpose
 from gnnlib.ops._reduce import SUM, scattered, targets
 
 
@@ -47,7 +48,7 @@ def gather_edge_relu(x: Tensor, edge: Tensor, adj: Any, gate: Tensor | None = No
         tensor([4.5000, 0.0000, 2.0000])
     """
     adj = _adjacency(adj, x)
-    _same_device("`edge`", edge.device, x)
+    same_device("`edge`", edge.device, x)
     if x.dim() != 2:
         raise ValueError(f"`x` must be a matrix [N_src, F], got {list(x.shape)} (use x.flatten(1))")
     if edge.shape != (adj.num_edges, x.size(1)):

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gnnlib._check import same_device
 from gnnlib._library import kernels, register
 from gnnlib.adjacency import Adjacency
 from gnnlib.ops import _message_grad
@@ -112,20 +113,12 @@ def _adjacency(edges: Any, x: Tensor) -> Adjacency:
             f"`x` must have a row per source node, {adj.num_src}, got {x.size(0)} "
             "(is the graph transposed, or `size` wrong?)"
         )
-    _same_device("the graph", adj.device, x)
+    same_device("the graph", adj.device, x)
     return adj
 
 
-def _same_device(what: str, device: torch.device, x: Tensor) -> None:
-    if device != x.device:
-        raise ValueError(
-            f"{what} must be where the features are, {x.device}, got {device} "
-            f"(use .to('{x.device}'))"
-        )
-
-
 def _factor(factor: Tensor, name: str, size: int, per: str, x: Tensor) -> Tensor:
-    _same_device(f"`{name}`", factor.device, x)
+    same_device(f"`{name}`", factor.device, x)
     if factor.numel() != size or factor.shape[:1] != (size,):
         raise ValueError(
             f"`{name}` must have one value per {per}, {size}, got {list(factor.shape)}"
@@ -141,7 +134,7 @@ def _weight(weight: Tensor, num_edges: int, x: Tensor, reduce: str) -> Tensor:
             f"`weight` must have one value per edge, {num_edges}, got {list(weight.shape)} "
             "(or, for sum and mean of [N, H, F] features, one per edge and head, [E, H])"
         )
-    _same_device("`weight`", weight.device, x)
+    same_device("`weight`", weight.device, x)
     return _as_factor(weight, "weight", x)
 
 

@@ -4,10 +4,11 @@ from typing import Any
 
 from torch import Tensor
 
+from gnnlib._check import same_device
 from gnnlib._library import kernels, register
 from gnnlib.ops._by_reference import derivative_of
 from gnnlib.ops._column_sums import column_sums
-from gnnlib.ops._gather_reduce import _adjacency, _factor, _same_device, _transpose
+from gnnlib.ops._gather_reduce import _adjacency, _factor, _transpose
 from gnnlib.ops._reduce import MAX, accumulated_in, added, factors, scattered, targets
 
 
@@ -86,7 +87,7 @@ def _temperature(t: float | Tensor, x: Tensor) -> Tensor:
     wide = accumulated_in(x.dtype)
     if not isinstance(t, Tensor):
         return x.new_full((x.size(1),), t, dtype=wide)
-    _same_device("`t`", t.device, x)
+    same_device("`t`", t.device, x)
     if t.dtype != x.dtype:
         raise ValueError(f"`x` and `t` must share a dtype, got {x.dtype} and {t.dtype}")
     if t.numel() != 1 and t.shape != x.shape[1:]:

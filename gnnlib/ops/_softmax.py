@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnnlib._check import same_device
 from gnnlib._library import kernels, register
 from gnnlib.adjacency import Adjacency
-from gnnlib.ops._gather_reduce import _matrix, _same_device
+from gnnlib.ops._gather_reduce import _matrix
 from gnnlib.ops._reduce import MAX, SUM, accumulated_in, scattered
 from gnnlib.ops._segment_reduce import _elements
 
@@ -82,7 +83,7 @@ def _segments(src: Tensor, groups: Any) -> tuple[Tensor, Tensor | None]:
             f"`src` must hold rows of floating point values, got {list(src.shape)} of {src.dtype}"
         )
     if isinstance(groups, Adjacency):
-        _same_device("`groups`", groups.device, src)
+        same_device("`groups`", groups.device, src)
         if src.size(0) != groups.num_edges:
             raise ValueError(
                 f"`src` must have a row per edge, {groups.num_edges}, got {src.size(0)}"
@@ -96,7 +97,7 @@ def _segments(src: Tensor, groups: Any) -> tuple[Tensor, Tensor | None]:
         )
     if groups.is_floating_point() or groups.is_complex() or groups.dtype == torch.bool:
         raise ValueError(f"`groups` must hold integers, got {groups.dtype} (use groups.long())")
-    _same_device("`groups`", groups.device, src)
+    same_device("`groups`", groups.device, src)
     return groups.long(), None
 
 
