@@ -58,6 +58,7 @@ def _load(library: Path) -> str | None:
     reason = None if machine is None else mismatch(build, machine)
     if reason is None:
         try:
+            # It has no types.
             torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
         except OSError as error:
             reason = f"its CUDA library does not load ({error.__cause__ or error})"
